@@ -1,0 +1,1 @@
+"""From raw Chinese text to training samples: readers, tokenizer, indexed dataset, sample order. Never imports torch."""
