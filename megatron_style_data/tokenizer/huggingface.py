@@ -1,0 +1,152 @@
+"""Tokenizers in HF's ``tokenizer.json``: those trained here and any existing one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from megatron_style_data.errors import BadDataError, SettingError, StorageError
+from megatron_style_data.tokenizer.fingerprint import fingerprint_of
+from megatron_style_data.tokenizer.plain_text_copy import plain_text_copy
+from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT
+
+# Names of the token that ends a document, the likeliest first, for files whose folder does not say.
+END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>", "<|eos|>")
+
+# From here on the library's own threads are worth starting. Below it texts are encoded one by one in this thread: a
+# process that never started those threads can be forked without a warning.
+_THREADS_FROM_CHARACTERS = 1 << 18
+
+
+class HuggingFaceTokenizer:
+    """A ``tokenizer.json`` that encodes corpora: special-token strings in the text are text."""
+
+    kind = "huggingface"
+
+    def __init__(self, content: bytes, end_of_text: str, origin: str) -> None:
+        """Prepares the tokenizer.
+
+        Args:
+            content: The bytes of ``tokenizer.json``.
+            end_of_text: The token that ends a document.
+            origin: The file, for messages.
+
+        Raises:
+            BadDataError: ``content`` is not a tokenizer that the installed ``tokenizers`` can read.
+            SettingError: ``end_of_text`` is not a token, or the text of a special token cannot be kept apart from it.
+        """
+        definition = parse_definition(content, origin)
+        self._content, self._origin = content, origin
+        self._whole = _build(content.decode("utf-8"), origin)
+        self._plain = _build(json.dumps(plain_text_copy(definition, {end_of_text}), ensure_ascii=False), origin)
+        self.fingerprint = fingerprint_of(content)
+        self.end_of_text = end_of_text
+        self.special_tokens = {token["content"]: int(token["id"]) for token in definition.get("added_tokens") or []}
+        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1)
+        end_of_text_id = self._whole.token_to_id(end_of_text)
+        if end_of_text_id is None:
+            raise SettingError(f"{origin}: has no token {end_of_text!r}; name one of its tokens as the end of text.")
+        self.end_of_text_id = int(end_of_text_id)
+        if self.end_of_text_id in self.encode_batch([end_of_text])[0]:
+            raise SettingError(
+                f"{origin}: the text {end_of_text!r} in a document would be read as the end of the document; "
+                f"use a tokenizer whose end-of-text token is not part of its text vocabulary."
+            )
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, taken as plain text (see ``protocol.Tokenizer``)."""
+        if sum(map(len, texts)) < _THREADS_FROM_CHARACTERS:
+            return [self._plain.encode(text, add_special_tokens=False).ids for text in texts]
+        return [encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ``ids`` (see ``protocol.Tokenizer``)."""
+        return str(self._whole.decode(list(ids), skip_special_tokens=False))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self._content, self.end_of_text, self._origin))
+
+
+def load_huggingface(path: Path, end_of_text: str | None = None) -> HuggingFaceTokenizer:
+    """Reads a ``tokenizer.json``.
+
+    Args:
+        path: The file.
+        end_of_text: The token that ends a document; None: what the folder's ``tokenizer_config.json`` or
+            ``special_tokens_map.json`` says, else the first of ``END_OF_TEXT_NAMES`` that it has.
+
+    Raises:
+        BadDataError: Not a tokenizer file.
+        SettingError: No end-of-text token can be found, or the one asked for does not exist.
+        StorageError: The file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if end_of_text is None:
+        end_of_text = _find_end_of_text(path, parse_definition(content, str(path)))
+    return HuggingFaceTokenizer(content, end_of_text, str(path))
+
+
+def parse_definition(content: bytes, origin: str) -> dict[str, Any]:
+    """The parsed JSON of a ``tokenizer.json``.
+
+    Raises:
+        BadDataError: Not JSON, or not an object with a model that has a vocabulary.
+    """
+    try:
+        definition = json.loads(content)
+    except ValueError as error:
+        raise BadDataError(f"{origin}: is not JSON ({error}); expected a tokenizer.json of HF tokenizers.") from error
+    model = definition.get("model") if isinstance(definition, dict) else None
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), list | dict):
+        raise BadDataError(f"{origin}: has no model with a vocabulary; expected a tokenizer.json of HF tokenizers.")
+    return dict(definition)
+
+
+def _build(definition: str, origin: str) -> tokenizers.Tokenizer:
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(definition)
+    except Exception as error:  # the Rust library raises bare Exception, no subclass
+        raise BadDataError(f"{origin}: tokenizers {tokenizers.__version__} cannot read it: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _find_end_of_text(path: Path, definition: dict[str, Any]) -> str:
+    known = _names(definition)
+    for beside in ("tokenizer_config.json", "special_tokens_map.json"):
+        named = _named_in(path.parent / beside)
+        if named in known:
+            return named
+    for name in END_OF_TEXT_NAMES:
+        if name in known:
+            return name
+    added = [token["content"] for token in definition.get("added_tokens") or []]
+    listing = ", ".join(repr(name) for name in added[:8]) or "none"
+    raise SettingError(
+        f"{path}: no end-of-text token found (looked for eos_token in tokenizer_config.json, then "
+        f"{', '.join(END_OF_TEXT_NAMES)}); its added tokens are: {listing}; name the one that ends a document."
+    )
+
+
+def _names(definition: dict[str, Any]) -> set[str]:
+    vocabulary = definition["model"]["vocab"]
+    pieces = {entry[0] for entry in vocabulary} if isinstance(vocabulary, list) else set(vocabulary)
+    return pieces | {token["content"] for token in definition.get("added_tokens") or []}
+
+
+def _named_in(path: Path) -> str | None:
+    """``eos_token`` of a JSON file that may not be there; it is a string, or an object with ``content``."""
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadDataError(f"{path}: is not JSON ({error}); repair or remove it.") from error
+    token = settings.get("eos_token") if isinstance(settings, dict) else None
+    return token.get("content") if isinstance(token, dict) else token

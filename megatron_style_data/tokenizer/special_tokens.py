@@ -1,0 +1,15 @@
+"""The special tokens every tokenizer trained here starts with, in the order of their ids."""
+
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|pad|>"
+CHAT_START = "<|im_start|>"
+CHAT_END = "<|im_end|>"
+RESERVED_SLOTS = 12
+
+SPECIAL_TOKENS: tuple[str, ...] = (
+    END_OF_TEXT,
+    PADDING,
+    CHAT_START,
+    CHAT_END,
+    *(f"<|reserved_{slot}|>" for slot in range(RESERVED_SLOTS)),
+)
