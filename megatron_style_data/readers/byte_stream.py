@@ -1,0 +1,137 @@
+"""The bytes of a plain, gzip or zstd file, decompressed in pieces; a cut or damaged file is never taken for its end."""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+import zstandard
+
+from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
+
+_PIECE_BYTES = 1 << 18
+# Small, because what comes out of one piece is held whole and zstd packs repetition thousands of times.
+_ZSTD_PIECE_BYTES = 1 << 14
+_ZSTD_LARGEST_WINDOW = 1 << 31
+_UTF8_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def byte_pieces(path: Path) -> Iterator[bytes]:
+    """Yields the decompressed content of ``path`` without a UTF-8 byte order mark, in pieces of any size but 0.
+
+    Compression is recognised by the file's first bytes, whatever its name.
+
+    Raises:
+        MissingInputError: The file does not exist.
+        StorageError: It cannot be read.
+        BadDataError: It is cut, damaged, not what its name says, or UTF-16.
+    """
+    with _faults_named(path), open(path, "rb") as file:
+        pieces = _DECOMPRESSORS[_compression_of(path, file)](path, file)
+        first = b""
+        for piece in pieces:
+            first += piece
+            if len(first) >= len(_UTF8_BOM):
+                break
+        if first.startswith(_UTF16_BOMS):
+            raise BadDataError(f"{path}: is UTF-16; expected UTF-8 (iconv -f UTF-16 -t UTF-8 converts it).")
+        first = first.removeprefix(_UTF8_BOM)
+        if first:
+            yield first
+        yield from filter(None, pieces)
+
+
+def byte_lines(path: Path, longest: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yields (line number from 1, line without its end); None stands for a line of more than ``longest`` bytes.
+
+    Memory stays near ``longest`` however long a line is. Raises what ``byte_pieces`` raises.
+    """
+    number = 1
+    held: list[bytes] = []
+    held_bytes = 0
+    for piece in byte_pieces(path):
+        *complete, rest = piece.split(b"\n")
+        for part in complete:
+            whole = held_bytes + len(part) <= longest
+            yield number, _without_return(b"".join([*held, part])) if whole else None
+            number, held, held_bytes = number + 1, [], 0
+        held_bytes += len(rest)
+        if held_bytes > longest:
+            held = []
+        elif rest:
+            held.append(rest)
+    if held_bytes:
+        yield number, _without_return(b"".join(held)) if held_bytes <= longest else None
+
+
+def _without_return(line: bytes) -> bytes:
+    return line.removesuffix(b"\r")
+
+
+def _plain_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
+
+
+def _gzip_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    try:
+        with gzip.open(file) as unpacked:
+            while piece := unpacked.read(_PIECE_BYTES):
+                yield piece
+    except EOFError as error:
+        raise BadDataError(f"{path}: the gzip data is cut off; get the whole file again.") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise BadDataError(f"{path}: the gzip data is damaged ({error}); get the file again.") from error
+
+
+def _zstd_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_LARGEST_WINDOW)
+    frame = decompressor.decompressobj()
+    inside = False
+    try:
+        while packed := file.read(_ZSTD_PIECE_BYTES):
+            while packed:
+                yield frame.decompress(packed)
+                inside = not frame.eof
+                packed = b"" if inside else frame.unused_data
+                if not inside:
+                    frame = decompressor.decompressobj()
+    except zstandard.ZstdError as error:
+        raise BadDataError(f"{path}: the zstd data is damaged ({error}); get the file again.") from error
+    if inside:
+        raise BadDataError(f"{path}: the zstd data is cut off; get the whole file again.")
+
+
+_DECOMPRESSORS: Mapping[str, Callable[[Path, BinaryIO], Iterator[bytes]]] = MappingProxyType(
+    {"plain": _plain_pieces, "gzip": _gzip_pieces, "zstd": _zstd_pieces}
+)
+_COMPRESSION_NAMES: Mapping[str, str] = MappingProxyType({".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"})
+
+
+def _compression_of(path: Path, file: BinaryIO) -> str:
+    start = file.read(4)
+    file.seek(0)
+    found = "plain"
+    if start.startswith(b"\x1f\x8b"):
+        found = "gzip"
+    elif start == b"\x28\xb5\x2f\xfd" or (start[1:] == b"\x2a\x4d\x18" and 0x50 <= start[0] <= 0x5F):
+        found = "zstd"  # the second form is a skippable frame, with which some writers begin
+    named = _COMPRESSION_NAMES.get(path.suffix.lower(), found)
+    if named != found:
+        what = "is empty" if not start else f"starts with {start.hex(' ')}"
+        raise BadDataError(f"{path}: {what}; expected {named} data as its name says; get the whole file again.")
+    return found
+
+
+@contextmanager
+def _faults_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,69 @@
+"""What was read, what was changed and what was dropped: nothing disappears without a count and a place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+FIRST_PLACES = 5
+
+# Why a document is dropped, in words for messages.
+DROP_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "empty": "empty",
+        "invalid_utf8": "invalid UTF-8",
+        "not_json": "not JSON",
+        "no_text": "without a text",
+        "too_long": "too long",
+    }
+)
+
+
+@dataclass(slots=True)
+class ReadCounters:
+    """Counts of one reading; add those of several files or workers with ``add``.
+
+    Attributes:
+        documents: Documents handed out.
+        utf8_bytes: Their UTF-8 bytes, as normalised.
+        dropped: Reason (of ``DROP_REASONS``) to number of documents.
+        first_places: Reason to the first ``FIRST_PLACES`` places, as ``file, line n: what was found``.
+        changes: Change (of ``normalize.CHANGES``) to how often.
+    """
+
+    documents: int = 0
+    utf8_bytes: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    first_places: dict[str, list[str]] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, utf8_bytes: int, changes: Mapping[str, int]) -> None:
+        """Counts one document that is handed out."""
+        self.documents += 1
+        self.utf8_bytes += utf8_bytes
+        for name, count in changes.items():
+            self.changes[name] = self.changes.get(name, 0) + count
+
+    def drop(self, reason: str, place: str) -> None:
+        """Counts one document that is not."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        places = self.first_places.setdefault(reason, [])
+        if len(places) < FIRST_PLACES:
+            places.append(place)
+
+    def add(self, other: "ReadCounters") -> None:
+        """Adds the counts of a later part of the same reading."""
+        self.documents += other.documents
+        self.utf8_bytes += other.utf8_bytes
+        for mine, theirs in ((self.dropped, other.dropped), (self.changes, other.changes)):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        for reason, places in other.first_places.items():
+            self.first_places[reason] = (self.first_places.get(reason, []) + places)[:FIRST_PLACES]
+
+    def dropped_in_words(self) -> list[str]:
+        """One line a reason, most frequent first: ``3 invalid UTF-8, first: a.jsonl, line 7: …``."""
+        ordered = sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            f"{count} {DROP_REASONS.get(reason, reason)}, first: {self.first_places[reason][0]}"
+            for reason, count in ordered
+        ]

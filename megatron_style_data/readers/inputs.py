@@ -1,0 +1,130 @@
+"""Which files an input means: a file, a folder (everything below it, sorted) or a glob."""
+
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from megatron_style_data.errors import MissingInputError, SettingError
+
+# Name ending (after a .gz, .zst or .zstd is taken off) to format.
+FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
+    {
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".json": "jsonl",
+        ".txt": "text",
+        ".text": "text",
+        ".parquet": "parquet",
+    }
+)
+COMPRESSION_ENDINGS = (".gz", ".zst", ".zstd")
+FORMATS = ("auto", "jsonl", "text", "parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of a corpus.
+
+    Attributes:
+        path: The file.
+        source: Its name in counts and manifests: the path relative to the folder that was asked for, else the file's
+            name; the whole path where two files would share a name.
+        format: ``jsonl``, ``text`` or ``parquet``.
+    """
+
+    path: Path
+    source: str
+    format: str
+
+
+def expand_inputs(
+    inputs: Sequence[str | Path], format: str = "auto", *, skipped: list[Path] | None = None
+) -> list[InputFile]:
+    """Finds the files of a corpus, in the order of ``inputs`` and sorted within each.
+
+    Hidden files are left out of folders and globs, and with ``format="auto"`` so are files whose name says no format.
+
+    Args:
+        inputs: Files, folders and globs (``*``, ``?``, ``[…]``, ``**``).
+        format: ``auto`` (by the file's name) or the format of every file.
+        skipped: Receives the files left out because of their name.
+
+    Raises:
+        MissingInputError: An input that names nothing, or holds no file that can be read.
+        SettingError: No input, an unknown format, a named file of unknown format, or a file named twice.
+    """
+    if format not in FORMATS:
+        raise SettingError(f"format {format!r} is not known; choose {', '.join(FORMATS)}.")
+    if not inputs:
+        raise SettingError("no input given; name a file, a folder or a glob.")
+    found: list[InputFile] = []
+    for given in map(str, inputs):
+        found.extend(_files_of(given, format, [] if skipped is None else skipped))
+    _refuse_repeated(found)
+    return _with_distinct_sources(found)
+
+
+def format_of(name: str) -> str | None:
+    """The format that a file's name says, or None."""
+    plain = name.lower()
+    for ending in COMPRESSION_ENDINGS:
+        plain = plain.removesuffix(ending)
+    return FORMATS_BY_ENDING.get(os.path.splitext(plain)[1])
+
+
+def _files_of(given: str, format: str, skipped: list[Path]) -> list[InputFile]:
+    path = Path(given)
+    if path.is_dir():
+        below = (Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names)
+        files = _readable(((file, file.relative_to(path).as_posix()) for file in below), format, skipped)
+        what = "the folder holds"
+    elif path.exists():
+        named = format_of(path.name) if format == "auto" else format
+        if named is None:
+            raise SettingError(f"{given}: the name says no format; pass one of {', '.join(FORMATS[1:])} as the format.")
+        return [InputFile(path, path.name, named)]
+    elif glob.has_magic(given):
+        matches = (Path(match) for match in glob.glob(given, recursive=True))
+        files = _readable(((file, file.name) for file in matches if file.is_file()), format, skipped)
+        what = "the glob matches"
+    else:
+        raise MissingInputError(f"{given}: no such file or folder; expected a corpus file, a folder or a glob.")
+    if not files:
+        raise MissingInputError(
+            f"{given}: {what} no corpus file (expected {', '.join(FORMATS_BY_ENDING)}, or .gz/.zst)."
+        )
+    return files
+
+
+def _readable(candidates: Iterable[tuple[Path, str]], format: str, skipped: list[Path]) -> list[InputFile]:
+    files = []
+    for path, source in sorted(candidates, key=lambda candidate: candidate[0].as_posix()):
+        if any(part.startswith(".") for part in Path(source).parts):
+            continue
+        named = format_of(path.name) if format == "auto" else format
+        if named is None:
+            skipped.append(path)
+        else:
+            files.append(InputFile(path, source, named))
+    return files
+
+
+def _refuse_repeated(files: Sequence[InputFile]) -> None:
+    seen: dict[Path, Path] = {}
+    for file in files:
+        real = file.path.resolve()
+        if real in seen:
+            raise SettingError(f"{file.path}: is read twice (also as {seen[real]}); name it once.")
+        seen[real] = file.path
+
+
+def _with_distinct_sources(files: Sequence[InputFile]) -> list[InputFile]:
+    times: dict[str, int] = {}
+    for file in files:
+        times[file.source] = times.get(file.source, 0) + 1
+    return [
+        file if times[file.source] == 1 else InputFile(file.path, file.path.as_posix(), file.format) for file in files
+    ]
