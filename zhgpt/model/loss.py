@@ -1,0 +1,103 @@
+"""Output head and cross-entropy in one, chunk by chunk, so that the logits of a micro batch never exist at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORED_LABEL = -100
+CHUNK_ENTRIES = 2**24  # logits held at a time: 64 MiB in fp32, enough rows to keep the matrix products large
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+    """Return the sum of the cross-entropies of ``labels`` under softmax(hidden weight^T), in nats, fp32 scalar.
+
+    A sum, not a mean: the caller divides once by the number of targets of the whole step, and gradients stay large
+    enough for fp16 before the loss is scaled. The products run in autocast's dtype where autocast is on, else in
+    ``weight``'s; softmax and the accumulation of the weight's gradient are fp32. Gradients are computed in the forward
+    pass, chunk by chunk, so nothing but them is kept (without grad, only the value is computed).
+
+    Args:
+        hidden: (..., D).
+        weight: (V, D), the head or the tied token table.
+        labels: (...) int64; ``IGNORED_LABEL`` marks positions without a target.
+        vocab_size: rows of ``weight`` from here on are padding and take no part in the softmax.
+    """
+    hidden_TD, labels_T = hidden.flatten(0, -2), labels.flatten()
+    device_type = hidden.device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else weight.dtype
+    # ctx.needs_input_grad does not look at no_grad, so it is asked for here.
+    with_gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    arguments = (hidden_TD, weight, labels_T, vocab_size, dtype, with_gradients)
+    return cast(Tensor, _LinearCrossEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
+
+
+def reference_linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+    """The same with all logits at once and autograd's own backward: what the fast one is tested against."""
+    logits_TV = functional.linear(hidden.flatten(0, -2), weight).float()[:, :vocab_size]
+    return functional.cross_entropy(logits_TV, labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum")
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        labels_T: Tensor,
+        vocab_size: int,
+        dtype: torch.dtype,
+        with_gradients: bool,
+    ) -> Tensor:
+        ctx.dtypes = hidden_TD.dtype, weight_VD.dtype
+        compute_TD, compute_VD = hidden_TD.to(dtype), weight_VD.to(dtype)
+        total = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
+        grad_TD = torch.empty_like(compute_TD) if with_gradients else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else None
+        rows = max(1, min(hidden_TD.shape[0], CHUNK_ENTRIES // weight_VD.shape[0]))
+        with torch.autocast(hidden_TD.device.type, enabled=False):
+            for start in range(0, hidden_TD.shape[0], rows):
+                chunk = slice(start, start + rows)
+                logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()
+                nats, slope_CV = _cross_entropy_(logits_CV, labels_T[chunk], vocab_size, with_gradients)
+                total += nats
+                if grad_TD is not None and grad_VD is not None:
+                    slope_CV = slope_CV.to(dtype)
+                    torch.mm(slope_CV, compute_VD, out=grad_TD[chunk])
+                    _add_product(grad_VD, slope_CV.t(), compute_TD[chunk])
+        ctx.save_for_backward(grad_TD, grad_VD)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        grad_TD, grad_VD = ctx.saved_tensors
+        hidden_dtype, weight_dtype = ctx.dtypes
+        grad_hidden = (grad_TD * grad_total).to(hidden_dtype) if ctx.needs_input_grad[0] else None
+        grad_weight = (grad_VD * grad_total).to(weight_dtype) if ctx.needs_input_grad[1] else None
+        return grad_hidden, grad_weight, None, None, None, None
+
+
+def _cross_entropy_(logits_CV: Tensor, labels_C: Tensor, vocab_size: int, with_slope: bool) -> tuple[Tensor, Tensor]:
+    """Nats of one chunk of fp32 logits; these become their slope in place (softmax minus one-hot, 0 without target)."""
+    logits_CV[:, vocab_size:] = float("-inf")
+    has_target_C1 = (labels_C != IGNORED_LABEL)[:, None]
+    targets_C1 = labels_C.clamp(min=0)[:, None]
+    log_sum_C1 = logits_CV.logsumexp(dim=-1, keepdim=True)
+    nats = ((log_sum_C1 - logits_CV.gather(1, targets_C1)) * has_target_C1).sum()
+    if with_slope:
+        logits_CV.sub_(log_sum_C1).exp_()
+        logits_CV.scatter_add_(1, targets_C1, torch.full_like(log_sum_C1, -1.0))
+        logits_CV.mul_(has_target_C1)
+    return nats, logits_CV
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, with ``total`` in fp32."""
+    if left.dtype == torch.float32:
+        total.addmm_(left, right)
+    else:
+        total.add_(torch.mm(left, right))

@@ -1,0 +1,67 @@
+"""Where documents lie in a packed micro batch, computed once per forward pass and read by every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What a layer's attention may see.
+
+    Attributes:
+        mask: (B or 1, 1, S, S) bool, True where a query (row) may look at a key (column); None means causal over the
+            whole sequence.
+        cu_seqlens: (N + 1,) int32, where each document starts among the T = B * S tokens, then T; None for the
+            backends that read ``mask``.
+        max_seqlen: an upper bound of the documents' lengths, in tokens.
+    """
+
+    mask: Tensor | None
+    cu_seqlens: Tensor | None
+    max_seqlen: int
+
+
+def causal_packing(batch_size: int, sequence_length: int, device: torch.device) -> Packing:
+    """No mask tensor unless documents are separated: the backend's own causal path is about twice as fast."""
+    del batch_size, device
+    return Packing(mask=None, cu_seqlens=None, max_seqlen=sequence_length)
+
+
+def masked_packing(document_ids: Tensor) -> Packing:
+    """A boolean mask that keeps attention causal and inside a document.
+
+    Args:
+        document_ids: (B, S) int64, the number of the document each token belongs to.
+    """
+    sequence_length = document_ids.shape[1]
+    same_document = document_ids[:, :, None] == document_ids[:, None, :]
+    causal = torch.ones(sequence_length, sequence_length, dtype=torch.bool, device=document_ids.device).tril()
+    return Packing(mask=(same_document & causal)[:, None], cu_seqlens=None, max_seqlen=sequence_length)
+
+
+def varlen_causal_packing(batch_size: int, sequence_length: int, device: torch.device) -> Packing:
+    """Each sequence of the micro batch is one document of ``sequence_length`` tokens."""
+    total = batch_size * sequence_length
+    starts = torch.arange(0, total + 1, sequence_length, dtype=torch.int32, device=device)
+    return Packing(mask=None, cu_seqlens=starts, max_seqlen=sequence_length)
+
+
+def varlen_packing(document_ids: Tensor) -> Packing:
+    """Document starts as FlashAttention's cumulative sequence lengths.
+
+    A document starts at the beginning of each sequence and wherever the document id differs from the one before.
+    ``max_seqlen`` is the sequence length, an upper bound: the exact maximum would cost a second wait for the device.
+
+    Args:
+        document_ids: (B, S) int64, the number of the document each token belongs to.
+    """
+    sequence_length = document_ids.shape[1]
+    starts_here = torch.ones_like(document_ids, dtype=torch.bool)
+    starts_here[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    starts = starts_here.flatten().nonzero().flatten()
+    end = torch.full((1,), document_ids.numel(), dtype=starts.dtype, device=starts.device)
+    return Packing(mask=None, cu_seqlens=torch.cat([starts, end]).to(torch.int32), max_seqlen=sequence_length)

@@ -1,0 +1,108 @@
+"""The causal language model: token table, decoder layers, final norm, output head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from zhgpt.config.schema import ModelSection
+from zhgpt.model.attention import ATTENTION_BACKENDS
+from zhgpt.model.head import HeadTask, OutputHead, TokenTable
+from zhgpt.model.layers import DecoderLayer, LayerInputs, Table, make_norm, rotation
+from zhgpt.model.shape import decoder_shape
+
+
+class Decoder(nn.Module):
+    """Token table, layers and final norm; parameters are named as in transformers' Llama and Qwen3."""
+
+    def __init__(self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False) -> None:
+        super().__init__()
+        shape = decoder_shape(model)
+        self.shape = shape
+        self.backend = ATTENTION_BACKENDS[backend]
+        self.activation_checkpointing = activation_checkpointing
+        self.embed_tokens = TokenTable(shape.padded_vocab_size, shape.hidden_size)
+        self.embed_positions = (
+            Table(shape.max_position_embeddings, shape.hidden_size) if shape.learned_positions else None
+        )
+        self.layers = nn.ModuleList(DecoderLayer(shape, self.backend) for _ in range(shape.num_hidden_layers))
+        self.norm = make_norm(shape)
+
+    def forward(self, tokens: Tensor, position_ids: Tensor | None, document_ids: Tensor | None) -> Tensor:
+        """Return the normed hidden states (B, S, D) of tokens (B, S)."""
+        if position_ids is None:
+            position_ids = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+        inputs = self._layer_inputs(tokens, position_ids, document_ids)
+        x_BSD = self.embed_tokens(tokens)
+        if self.embed_positions is not None:
+            x_BSD = x_BSD + self.embed_positions(position_ids)
+        for layer in self.layers:
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                # No dropout anywhere: there is no random state to restore for the second forward pass.
+                x_BSD = checkpoint(layer, x_BSD, inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_BSD = layer(x_BSD, inputs)
+        return cast(Tensor, self.norm(x_BSD))
+
+    def _layer_inputs(self, tokens: Tensor, position_ids: Tensor, document_ids: Tensor | None) -> LayerInputs:
+        """Mask or document starts, and rotations: computed once, read by every layer."""
+        if document_ids is None:
+            packing = self.backend.pack_causal(tokens.shape[0], tokens.shape[1], tokens.device)
+        else:
+            packing = self.backend.pack(document_ids)
+        if self.shape.learned_positions:
+            return LayerInputs(packing, cosine=None, sine=None)
+        cosine, sine = rotation(position_ids, self.shape.head_dim, self.shape.rope_theta)
+        return LayerInputs(packing, cosine, sine)
+
+
+class CausalLM(nn.Module):
+    """A decoder with its output head, built from a resolved model section.
+
+    Memory is left uninitialised: call ``initialise_weights`` or load a state dict. Tied models have no ``lm_head``
+    parameter. The vocabulary is padded to a multiple of ``pad_vocab_size_multiple``; padded ids take no part in the
+    softmax and are cut from the logits.
+
+    Args:
+        model: what ``resolve_model`` returns.
+        backend: a name in ``ATTENTION_BACKENDS``, as chosen by ``choose_attention_backend``.
+        activation_checkpointing: keep only each layer's input and compute the layer again in the backward pass.
+    """
+
+    def __init__(self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False) -> None:
+        super().__init__()
+        shape = decoder_shape(model)
+        self.vocab_size = shape.vocab_size
+        self.model = Decoder(model, backend, activation_checkpointing=activation_checkpointing)
+        self.lm_head = (
+            None if shape.tie_word_embeddings else OutputHead(shape.hidden_size, shape.padded_vocab_size, bias=False)
+        )
+
+    def forward(
+        self,
+        tokens: Tensor,
+        labels: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        logits_at: Tensor | None = None,
+    ) -> Tensor:
+        """Return the sum of nats over the targets (labels given), or logits.
+
+        Args:
+            tokens: (B, S) int64.
+            labels: (B, S) int64, the next token of each position; -100 where there is no target.
+            position_ids: (B, S) int64; None counts from 0 over the whole sequence.
+            document_ids: (B, S) int64, attention stays inside runs of equal ids; None attends over the whole sequence.
+            logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
+
+        Returns:
+            Sum of nats, fp32 scalar; or logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
+        """
+        hidden_BSD = self.model(tokens, position_ids, document_ids)
+        if logits_at is not None:
+            hidden_BSD = hidden_BSD[torch.arange(tokens.shape[0], device=tokens.device), logits_at]
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        return cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels)))
