@@ -1,0 +1,131 @@
+"""Checks over several settings at once: what each is fine alone and wrong together, as one sentence a problem."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zhgpt.config.schema import ModelSection, RunConfig
+
+ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "rope_theta": ("llama", "qwen3"),
+    "rms_norm_eps": ("llama", "qwen3"),
+    "layer_norm_epsilon": ("gpt2",),
+}
+
+
+def cross_section_problems(config: "RunConfig") -> list[str]:
+    """Everything that cannot go together in `config`, one sentence each; empty when all is well."""
+    return [
+        *_batch_problems(config),
+        *_schedule_problems(config),
+        *_launch_problems(config),
+        *model_problems(config.model, config.data.sequence_length),
+    ]
+
+
+def _batch_problems(config: "RunConfig") -> list[str]:
+    train = config.train
+    if train.global_batch_tokens is None and train.global_batch_size is None:
+        return [
+            "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
+            "train.global_batch_size)"
+        ]
+    if train.global_batch_tokens is not None and train.global_batch_size is not None:
+        return [
+            f"train.global_batch_tokens {train.global_batch_tokens} and train.global_batch_size "
+            f"{train.global_batch_size} are both given: keep one, set the other to null"
+        ]
+    return []
+
+
+def _schedule_problems(config: "RunConfig") -> list[str]:
+    steps, schedule = config.train.steps, config.schedule
+    problems = []
+    if schedule.warmup_steps >= steps:
+        problems.append(f"schedule.warmup_steps {schedule.warmup_steps} must be less than train.steps {steps}")
+    elif schedule.name == "wsd":
+        decay_steps = int(steps * schedule.decay_fraction)
+        if decay_steps == 0:
+            problems.append(
+                f"schedule.decay_fraction {schedule.decay_fraction} of train.steps {steps} is no step at all; "
+                f"at least {1 / steps:g} is needed"
+            )
+        if schedule.warmup_steps + decay_steps > steps:
+            problems.append(
+                f"schedule wsd: warmup_steps {schedule.warmup_steps} + decay of {decay_steps} steps (decay_fraction "
+                f"{schedule.decay_fraction}) exceed train.steps {steps}; shorten one of them"
+            )
+    return problems
+
+
+def _launch_problems(config: "RunConfig") -> list[str]:
+    world_size, hosts = config.launch.world_size, config.launch.hosts
+    if world_size is not None and hosts is not None and world_size % hosts:
+        return [f"launch.world_size {world_size} is not a multiple of launch.hosts {hosts}"]
+    return []
+
+
+def model_problems(model: "ModelSection", sequence_length: int) -> list[str]:
+    """What is wrong with the model's shape, whether or not its open values are filled in."""
+    problems = [*_head_problems(model), *_other_type_problems(model)]
+    if model.max_position_embeddings is not None and model.max_position_embeddings < sequence_length:
+        problems.append(
+            f"model.max_position_embeddings {model.max_position_embeddings} is less than data.sequence_length "
+            f"{sequence_length}; raise it or leave it out"
+        )
+    return problems
+
+
+def _head_problems(model: "ModelSection") -> list[str]:
+    heads, kv_heads, hidden = model.num_attention_heads, model.num_key_value_heads, model.hidden_size
+    problems = []
+    head_dim = model.head_dim
+    if head_dim is None and hidden % heads:
+        problems.append(
+            f"model.hidden_size {hidden} is not a multiple of model.num_attention_heads {heads}; "
+            f"nearest: {nearest_multiples(hidden, heads)}"
+        )
+    elif head_dim is None:
+        head_dim = hidden // heads
+    if model.model_type != "gpt2" and head_dim is not None and head_dim % 2:
+        problems.append(
+            f"model.head_dim {head_dim} is odd: rotary positions ({model.model_type}) turn pairs of values; "
+            f"take {head_dim + 1}"
+        )
+    if kv_heads is not None and model.model_type != "gpt2" and heads % kv_heads:
+        fitting = ", ".join(str(count) for count in range(1, heads + 1) if heads % count == 0)
+        problems.append(
+            f"model.num_attention_heads {heads} is not a multiple of model.num_key_value_heads {kv_heads}; "
+            f"{heads} heads can share {fitting}"
+        )
+    return problems
+
+
+def _other_type_problems(model: "ModelSection") -> list[str]:
+    """Settings that say something while the architecture has no place for them."""
+    problems = []
+    for name, model_types in ONLY_FOR.items():
+        value, default = getattr(model, name), type(model).model_fields[name].default
+        if model.model_type not in model_types and value != default:
+            problems.append(
+                f"model.{name} {value} has no effect in {model.model_type} (only in "
+                f"{' and '.join(model_types)}); leave it out"
+            )
+    if model.model_type == "gpt2":
+        heads, kv_heads, hidden = model.num_attention_heads, model.num_key_value_heads, model.hidden_size
+        if kv_heads is not None and kv_heads != heads:
+            problems.append(
+                f"model.num_key_value_heads {kv_heads}: gpt2 has no grouped-query attention, it would "
+                f"have to be {heads}; leave it out or take llama or qwen3"
+            )
+        if model.head_dim is not None and model.head_dim * heads != hidden:
+            problems.append(
+                f"model.head_dim {model.head_dim}: gpt2 has hidden_size / num_attention_heads = {hidden} / "
+                f"{heads}; leave it out"
+            )
+    return problems
+
+
+def nearest_multiples(value: int, unit: int) -> str:
+    """The multiples of `unit` around `value`, as text: "384, 512" (only the upper one below the first)."""
+    below = value // unit * unit
+    return ", ".join(str(multiple) for multiple in (below, below + unit) if multiple > 0)

@@ -1,0 +1,99 @@
+"""RunConfig from a YAML file and `a.b=c` overrides, and back; every mistake becomes a sentence."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from zhgpt.config.model_shape import resolve_model
+from zhgpt.config.problems import Origins, dotted_keys, problem_sentences
+from zhgpt.config.schema import RunConfig
+from zhgpt.config.yaml_text import parse_yaml
+from zhgpt.errors import MissingInputError, SettingError
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's settings.
+
+    Args:
+        path: a YAML file with RunConfig's sections.
+        overrides: `section.key=value` each, the value in YAML; the last of two for one key counts.
+
+    Raises:
+        MissingInputError: no such file.
+        SettingError: anything wrong inside, one line a problem, each naming file and line (or the override), the
+            dotted key, what was found and what was expected.
+    """
+    path = Path(path)
+    parsed = parse_yaml(_read(path), str(path))
+    if not isinstance(parsed.value, Mapping):
+        raise SettingError(
+            f"{path}: expected sections (run, data, model, train …) with keys, found {_kind(parsed.value)}"
+        )
+    origins = Origins(str(path), parsed.lines)
+    values = {key: {} if value is None else value for key, value in parsed.value.items()}
+    for override in overrides:
+        _apply_override(values, override, origins)
+    return validate_run_config(values, origins)
+
+
+def validate_run_config(values: Mapping[str, Any], origins: Origins) -> RunConfig:
+    """RunConfig from plain values; `origins` tells where each came from.
+
+    Raises:
+        SettingError: one line a problem.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise SettingError("\n".join(problem_sentences(error, origins))) from error
+
+
+def run_config_to_yaml(config: RunConfig) -> str:
+    """All settings as YAML that `load_run_config` reads back to an equal RunConfig."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise MissingInputError(f"{path} is a folder; --config wants a YAML file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        near = sorted(str(other) for other in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        listing = f"; there is {', '.join(near)}" if near else ""
+        raise MissingInputError(f"{path}: no such config file{listing}") from error
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+
+
+def _apply_override(values: dict[str, Any], override: str, origins: Origins) -> None:
+    """Set one `a.b=c` in `values` and remember that it came from the command line."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise SettingError(f"override '{override}': expected key=value, as in train.steps=1000")
+    value = parse_yaml(text, f"override {override}").value
+    section, dot, name = key.partition(".")
+    if not dot and section in RunConfig.model_fields:
+        raise SettingError(
+            f"override {override}: {section} is a section; name one setting, as in "
+            f"{next(known for known in dotted_keys() if known.startswith(f'{section}.'))}=…"
+        )
+    origins.overrides[key] = override
+    if not dot:
+        values[section] = value
+        return
+    inside = values.setdefault(section, {})
+    if isinstance(inside, Mapping):
+        values[section] = {**inside, name: value}
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+__all__ = ["Origins", "load_run_config", "resolve_model", "run_config_to_yaml", "validate_run_config"]

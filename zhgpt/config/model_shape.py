@@ -1,0 +1,45 @@
+"""Fills in what a model's section left open."""
+
+from zhgpt.config.checks import model_problems
+from zhgpt.config.schema import ModelSection, RunConfig
+from zhgpt.errors import SettingError
+
+SWIGLU_MULTIPLE = 64
+
+
+def resolve_model(config: RunConfig, vocab_size: int) -> ModelSection:
+    """The model's section with nothing left open.
+
+    Args:
+        config: the run's settings.
+        vocab_size: ids of the tokenizer of the dataset; `model.vocab_size` may exceed it, not fall short of it.
+
+    Raises:
+        SettingError: the model's vocabulary cannot hold the tokenizer's, or the shape does not fit together.
+    """
+    model = config.model
+    if model.vocab_size is not None and model.vocab_size < vocab_size:
+        raise SettingError(
+            f"model.vocab_size {model.vocab_size} is less than the {vocab_size} ids of the dataset's tokenizer; "
+            "leave it out, or raise it"
+        )
+    problems = model_problems(model, config.data.sequence_length)
+    if problems:
+        raise SettingError("\n".join(problems))
+    heads, hidden = model.num_attention_heads, model.hidden_size
+    return model.model_copy(
+        update={
+            "vocab_size": model.vocab_size or vocab_size,
+            "num_key_value_heads": model.num_key_value_heads or heads,
+            "head_dim": model.head_dim or hidden // heads,
+            "intermediate_size": model.intermediate_size or default_intermediate_size(model.model_type, hidden),
+            "max_position_embeddings": model.max_position_embeddings or config.data.sequence_length,
+        }
+    )
+
+
+def default_intermediate_size(model_type: str, hidden_size: int) -> int:
+    """4 x hidden for gpt2; else 8/3 x hidden rounded up to a multiple of 64 (same weights, three matrices)."""
+    if model_type == "gpt2":
+        return 4 * hidden_size
+    return -(-8 * hidden_size // (3 * SWIGLU_MULTIPLE)) * SWIGLU_MULTIPLE

@@ -1,0 +1,148 @@
+"""Turns pydantic's error list into sentences: where, which key, what was found, what was expected, what to do."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from zhgpt.config.ownership import FAMILIAR_NAMES, RUN_CONFIG_OWNS
+from zhgpt.config.schema import RunConfig, Section
+from zhgpt.config.values import spell
+from zhgpt.config.zero_keys import DEEPSPEED_OWNS, ZERO_KEYS
+
+BOUNDS: dict[str, tuple[str, str]] = {
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where values came from: lines of a file, and overrides by dotted key."""
+
+    file: str
+    lines: Mapping[str, int]
+    overrides: dict[str, str] = field(default_factory=dict)
+
+    def of(self, key: str) -> str:
+        """Place of the value with this dotted key: `file line N`, `override a.b=c`, or the file alone."""
+        if key in self.overrides:
+            return f"override {self.overrides[key]}"
+        line = self.lines.get(key)
+        return self.file if line is None else f"{self.file} line {line}"
+
+
+def problem_sentences(error: ValidationError, origins: Origins) -> list[str]:
+    """One sentence for each thing that is wrong."""
+    return [line for details in error.errors(include_url=False) for line in _sentences(details, origins)]
+
+
+def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
+    key = ".".join(str(part) for part in details["loc"] if not str(part).startswith("function-"))
+    kind, found = details["type"], details["input"]
+    if not key:
+        for line in _reason(details).splitlines():
+            yield f"{origins.of(line.split(' ', 1)[0])}: {line}"
+        return
+    setting = ".".join(key.split(".")[:2])
+    where = origins.of(setting)
+    if kind == "extra_forbidden":
+        yield f"{where}: {unknown_key_sentence(key)}"
+    elif kind == "missing":
+        yield f"{origins.file}: {_missing_sentence(key)}"
+    else:
+        yield f"{where}: {key}: {_expectation(details, found)}"
+
+
+def _reason(details: ErrorDetails) -> str:
+    return str(details.get("ctx", {}).get("error", details["msg"]))
+
+
+def _expectation(details: ErrorDetails, found: Any) -> str:
+    """What was expected and found, for each kind of error that our types can raise."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "value_error":
+        return _reason(details)
+    if kind in BOUNDS:
+        words, name = BOUNDS[kind]
+        return f"must be {words} {context[name]}, found {spell(found)}"
+    if kind == "literal_error":
+        expected = str(context["expected"]).replace("'", "")
+        near = difflib.get_close_matches(str(found), expected.replace(" or ", ", ").split(", "))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"expected {expected}, found {spell(found)}{hint}"
+    if kind == "string_type":
+        quoted = f"; write '\"{found}\"' to mean text" if isinstance(found, int | float) else ""
+        return f"expected text, found {spell(found)}{quoted}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"expected keys and values below it, found {spell(found)}"
+    if kind == "finite_number":
+        return f"must be a finite number, found {spell(found)}"
+    return f"{details['msg'][:1].lower()}{details['msg'][1:]}, found {spell(found)}"
+
+
+def _missing_sentence(key: str) -> str:
+    section, _, name = key.partition(".")
+    model = section_model(section)
+    if not name or model is None:
+        required = [
+            f"{section}.{field_name}"
+            for field_name, info in (model.model_fields if model else {}).items()
+            if info.is_required()
+        ]
+        return f"section {section} is missing; it needs {', '.join(required)}"
+    description = (model.model_fields[name].description or "").split(". ")[0].rstrip(".")
+    return f"{key} is missing: {description[:1].lower()}{description[1:]}"
+
+
+def section_model(section: str) -> type[Section] | None:
+    """The model of a section by its name, or None."""
+    info = RunConfig.model_fields.get(section)
+    return info.annotation if info is not None and isinstance(info.annotation, type) else None
+
+
+def dotted_keys() -> list[str]:
+    """Every setting as `section.key`, in the schema's order."""
+    keys = []
+    for section in RunConfig.model_fields:
+        model = section_model(section)
+        assert model is not None, f"section {section} is not a model"
+        keys += [f"{section}.{name}" for name in model.model_fields]
+    return keys
+
+
+def unknown_key_sentence(key: str) -> str:
+    """What to say about a key that RunConfig does not have: who owns it, or what was meant."""
+    section, _, name = key.partition(".")
+    last = name.split(".")[0] if name else section
+    owner = next((part for part in (section, last) if part in DEEPSPEED_OWNS or part in ZERO_KEYS), None)
+    if owner is not None and (section not in RunConfig.model_fields or (name and owner == last)):
+        place = "" if owner in DEEPSPEED_OWNS else "zero_optimization."
+        return (
+            f"{key} belongs to the DeepSpeed JSON, not to the run's YAML: put {place}{owner} into the file given with "
+            "--deepspeed_config"
+        )
+    meant = FAMILIAR_NAMES.get(last) or RUN_CONFIG_OWNS.get(last) or ", ".join(_near_keys(key, last))
+    return f"unknown key {key}; did you mean {meant}?" if meant else f"unknown key {key}; {_listing(section)}"
+
+
+def _near_keys(key: str, last: str) -> list[str]:
+    """Up to two settings whose dotted name, or whose own name, resembles the key."""
+    keys = dotted_keys()
+    same_name = [candidate for candidate in keys if candidate.split(".")[1] == last]
+    by_name = {candidate.split(".")[1]: candidate for candidate in reversed(keys)}
+    near = difflib.get_close_matches(key, keys, n=2, cutoff=0.75)
+    near += [by_name[name] for name in difflib.get_close_matches(last, list(by_name), n=2, cutoff=0.75)]
+    return list(dict.fromkeys(same_name + near))[:2]
+
+
+def _listing(section: str) -> str:
+    model = section_model(section)
+    if model is None:
+        return f"sections are {', '.join(RunConfig.model_fields)}"
+    return f"section {section} has {', '.join(model.model_fields)}"

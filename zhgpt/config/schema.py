@@ -1,0 +1,241 @@
+"""RunConfig: every setting of a run, one section a subject, one docstring and one check a field.
+
+Unknown keys are refused and nothing can be changed after loading. What belongs to DeepSpeed's JSON (ZeRO, offload,
+profilers) is not here; `zhgpt.config.ownership` says which side owns what. Read a file with
+`zhgpt.config.loading.load_run_config`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from zhgpt.config.checks import cross_section_problems
+from zhgpt.config.values import check_run_name, default_warmup_steps, real_number, switch, whole_number
+
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Real = Annotated[float, BeforeValidator(real_number), Field(allow_inf_nan=False)]
+Switch = Annotated[bool, BeforeValidator(switch)]
+
+DEFAULT_PROMPTS = ("村民们都很高兴，在", "中国的历史", "有一天，他对我说：“", "根据本法的规定，")
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, frozen, each field's docstring is its description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class RunSection(Section):
+    """Name, folder and seed of the run."""
+
+    name: str = "run"
+    """Name of the run; its folder is `runs/<name>` unless `run.dir` is given."""
+    dir: Path | None = None
+    """Folder of the run. Left out: `runs/<run.name>`."""
+    seed: Whole = Field(default=1234, ge=0, lt=2**63)
+    """Seed of the initial weights and of the order of the samples."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return check_run_name(name)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder: `run.dir`, or `runs/<run.name>`."""
+        return self.dir if self.dir is not None else Path("runs") / self.name
+
+
+class DataSection(Section):
+    """The indexed dataset and how samples are cut from it."""
+
+    train: str = Field(min_length=1)
+    """Prefix of the indexed dataset (`PREFIX.bin`, `PREFIX.idx`, `PREFIX.meta.json`)."""
+    sequence_length: Whole = Field(default=1024, ge=2)
+    """Tokens a sample feeds to the model. Documents are packed: nothing is padded, nothing is cut away."""
+    tokenizer: str | None = None
+    """Tokenizer folder or file. Left out: the one recorded in the dataset's manifest."""
+    attend_across_documents: Switch = False
+    """Whether tokens may attend to earlier documents packed into the same sample."""
+
+
+class ModelSection(Section):
+    """Shape of the model, under transformers' names."""
+
+    model_type: Literal["gpt2", "llama", "qwen3"] = "qwen3"
+    """Architecture, and the transformers class that loads the export: GPT2LMHeadModel, LlamaForCausalLM or
+    Qwen3ForCausalLM (Llama's with RMSNorm on queries and keys)."""
+    vocab_size: Whole | None = Field(default=None, gt=0)
+    """Size of the vocabulary. Left out: that of the dataset's tokenizer."""
+    pad_vocab_size_multiple: Whole = Field(default=64, gt=0)
+    """The embedding is padded to a multiple of this in training (faster matrix products) and cut back at export."""
+    hidden_size: Whole = Field(default=768, gt=0)
+    """Width of the residual stream."""
+    num_hidden_layers: Whole = Field(default=12, gt=0)
+    """Number of transformer blocks."""
+    num_attention_heads: Whole = Field(default=12, gt=0)
+    """Number of query heads."""
+    num_key_value_heads: Whole | None = Field(default=None, gt=0)
+    """Number of key and value heads (grouped-query attention). Left out: as many as query heads."""
+    head_dim: Whole | None = Field(default=None, gt=0)
+    """Width of one head. Left out: hidden_size / num_attention_heads."""
+    intermediate_size: Whole | None = Field(default=None, gt=0)
+    """Width of the feed-forward layer. Left out: 4 x hidden_size for gpt2, else 8/3 x hidden_size rounded up to a
+    multiple of 64 (SwiGLU has three matrices instead of two)."""
+    max_position_embeddings: Whole | None = Field(default=None, gt=0)
+    """Longest sequence the model is declared for. Left out: data.sequence_length."""
+    rope_theta: Real = Field(default=10000.0, gt=0)
+    """Base of the rotary position embedding (llama, qwen3)."""
+    rms_norm_eps: Real = Field(default=1e-6, gt=0)
+    """Epsilon of RMSNorm (llama, qwen3)."""
+    layer_norm_epsilon: Real = Field(default=1e-5, gt=0)
+    """Epsilon of LayerNorm (gpt2)."""
+    initializer_range: Real = Field(default=0.02, gt=0)
+    """Standard deviation of the initial weights."""
+    tie_word_embeddings: Switch = True
+    """Whether the output layer shares the embedding's weights."""
+    attention_backend: Literal["auto", "reference", "sdpa", "flash2", "torch_varlen"] = "auto"
+    """Attention kernel; `auto` takes the first of flash2, torch_varlen, sdpa that can run here and says why. A kernel
+    named here that cannot run stops the run."""
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding in training: vocab_size rounded up to pad_vocab_size_multiple (resolved model only)."""
+        assert self.vocab_size is not None, "padded_vocab_size of a model that is not resolved"
+        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
+
+
+class OptimSection(Section):
+    """The optimizer."""
+
+    name: Literal["adamw"] = "adamw"
+    """Optimizer."""
+    learning_rate: Real = Field(default=6e-4, gt=0)
+    """Peak learning rate, reached after the warm-up."""
+    betas: tuple[Real, Real] = (0.9, 0.95)
+    """Decay rates of Adam's first and second moment."""
+    eps: Real = Field(default=1e-8, gt=0)
+    """Adam's epsilon."""
+    weight_decay: Real = Field(default=0.1, ge=0)
+    """Decoupled weight decay of matrices; biases, norms and embeddings of positions have none."""
+    gradient_clipping: Real = Field(default=1.0, ge=0)
+    """Largest global gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"both values must be at least 0 and less than 1, found {list(betas)}")
+        return betas
+
+
+class ScheduleSection(Section):
+    """The learning rate as a function of the step."""
+
+    name: Literal["cosine", "wsd", "constant"] = "cosine"
+    """Shape after the warm-up: cosine decay, warm-up-stable-decay, or constant."""
+    warmup_steps: Whole = Field(ge=0)
+    """Steps of linear warm-up. Left out: 2 % of train.steps, at least 1 and at most 2000."""
+    minimum_ratio: Real = Field(default=0.1, ge=0, le=1)
+    """Last learning rate as a share of the peak (cosine, wsd)."""
+    decay_fraction: Real = Field(default=0.2, gt=0, le=1)
+    """Share of train.steps in which wsd decays."""
+
+
+class TrainSection(Section):
+    """Length, batch and precision of the training."""
+
+    steps: Whole = Field(gt=0)
+    """Optimizer steps of the run."""
+    global_batch_tokens: Whole | None = Field(default=None, gt=0)
+    """Tokens an optimizer step sees, over all ranks. Give this or global_batch_size."""
+    global_batch_size: Whole | None = Field(default=None, gt=0)
+    """Sequences an optimizer step sees, over all ranks. Give this or global_batch_tokens."""
+    micro_batch_size: Whole = Field(default=8, gt=0)
+    """Sequences in one forward pass on one GPU. Gradient accumulation follows from it and the world size."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Number format of the model's arithmetic. Gradients are accumulated in fp32 in any case."""
+    activation_checkpointing: Switch = False
+    """Whether blocks are computed again in the backward pass instead of kept: less memory, about a third more work."""
+
+
+class EvaluateSection(Section):
+    """Evaluation on the valid split, and text samples."""
+
+    every_steps: Whole = Field(default=250, gt=0)
+    """Steps between evaluations; one more follows the last step."""
+    samples: Whole | None = Field(default=None, gt=0)
+    """Samples of the valid split that are evaluated. Left out: all."""
+    prompts: tuple[str, ...] = DEFAULT_PROMPTS
+    """Prompts that the model continues at every evaluation."""
+    max_new_tokens: Whole = Field(default=60, gt=0)
+    """Tokens generated a prompt."""
+    temperature: Real = Field(default=0.8, ge=0)
+    """Sampling temperature; 0 always takes the likeliest token."""
+    top_k: Whole = Field(default=50, ge=0)
+    """Sample among this many likeliest tokens; 0 means all."""
+
+
+class CheckpointSection(Section):
+    """Saving."""
+
+    every_steps: Whole = Field(default=500, gt=0)
+    """Steps between checkpoints; one more follows the last step."""
+    keep_last: Whole = Field(default=3, gt=0)
+    """Complete checkpoints kept; older ones are deleted."""
+
+
+class LogSection(Section):
+    """Metrics and where they go."""
+
+    every_steps: Whole = Field(default=10, gt=0)
+    """Steps between lines of metrics.jsonl and the console."""
+    tensorboard: Switch = True
+    """Whether metrics are also written for TensorBoard."""
+    swanlab: Switch = False
+    """Whether metrics also go to SwanLab (extra `swanlab`)."""
+    wandb: Switch = False
+    """Whether metrics also go to Weights & Biases (extra `wandb`)."""
+    peak_tflops: Real | None = Field(default=None, gt=0)
+    """Peak of one device in TFLOPS at train.precision, for MFU. Left out: known devices only, else MFU is empty."""
+
+
+class LaunchSection(Section):
+    """What the launcher is expected to have started."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to train on; `auto` takes CUDA where there is some."""
+    world_size: Whole | None = Field(default=None, gt=0)
+    """Number of ranks the run expects. Left out: any number."""
+    hosts: Whole | None = Field(default=None, gt=0)
+    """Number of hosts the run expects. Left out: any number."""
+    timeout_seconds: Whole = Field(default=1800, gt=0)
+    """How long a collective waits for a rank before the run ends."""
+
+
+class RunConfig(Section):
+    """All settings of a run that DeepSpeed's JSON does not own."""
+
+    run: RunSection = Field(default_factory=RunSection)
+    data: DataSection
+    model: ModelSection = Field(default_factory=ModelSection)
+    optim: OptimSection = Field(default_factory=OptimSection)
+    schedule: ScheduleSection
+    train: TrainSection
+    evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
+    checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
+    log: LogSection = Field(default_factory=LogSection)
+    launch: LaunchSection = Field(default_factory=LaunchSection)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_warmup(cls, values: Any) -> Any:
+        return default_warmup_steps(values)
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> "RunConfig":
+        problems = cross_section_problems(self)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
