@@ -1,0 +1,257 @@
+"""PREFIX.meta.json: what is in an indexed dataset, where it comes from and how to tell that it is whole.
+
+It is the last file of a build to appear, so a dataset without a valid one is not finished and is not opened.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from megatron_style_data.errors import BadDataError, MissingInputError
+
+FORMAT = "zhgpt-dataset"
+VERSION = 1
+SplitName: TypeAlias = Literal["train", "valid", "test"]
+# The order in which the splits lie in the .bin file.
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TokenizerRecord:
+    """The tokenizer of a dataset. `path` is the path given at build; `Manifest.tokenizer_path` finds it again."""
+
+    fingerprint: str
+    kind: str
+    vocab_size: int
+    end_of_text_id: int
+    path: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Checksums:
+    """xxh3-128 of each file, and xxh3-64 of each of its blocks (16 hexadecimal digits each, in one string)."""
+
+    bin: str
+    idx: str
+    bin_bytes: int
+    idx_bytes: int
+    block_bytes: int
+    bin_blocks: str
+    idx_blocks: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SplitRecord:
+    """One split: a range of documents, which is a range of tokens.
+
+    Attributes:
+        utf8_bytes: Bytes of the text as it was tokenised (normalised, without end-of-text tokens).
+    """
+
+    first_document: int
+    documents: int
+    first_token: int
+    tokens: int
+    utf8_bytes: int
+
+    @property
+    def tokens_per_byte(self) -> float:
+        """Tokens per UTF-8 byte, end-of-text tokens counted: bits per byte = loss / ln 2 * tokens_per_byte."""
+        return self.tokens / self.utf8_bytes
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SourceRecord:
+    """One source of documents, and how many of them were left out for which reason."""
+
+    name: str
+    path: str
+    documents: int
+    tokens: int
+    utf8_bytes: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Floor:
+    """What a model reaches that knows only how frequent tokens (unigram) or pairs of tokens (bigram) are.
+
+    Losses are nats per token, counted on `train` and measured on `measured_on`; end-of-text tokens count. The bigram is
+    interpolated with the unigram; its pairs are counted on `bigram_tokens` tokens spread evenly over `train`.
+    """
+
+    unigram_loss: float
+    unigram_bits_per_byte: float
+    bigram_loss: float
+    bigram_bits_per_byte: float
+    measured_on: SplitName
+    measured_tokens: int
+    bigram_tokens: int
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Manifest:
+    """Everything about a dataset but its tokens.
+
+    Attributes:
+        origin: "built" here, or "adopted" from .bin/.idx files made elsewhere.
+        documents_without_end_of_text: 0 for built datasets.
+        splits: Those that hold documents; "train" is always there.
+        settings: What the output depends on besides text and tokenizer.
+        floor: None when there was too little text to measure it.
+    """
+
+    origin: Literal["built", "adopted"]
+    tokenizer: TokenizerRecord
+    dtype: str
+    documents: int
+    sequences: int
+    tokens: int
+    utf8_bytes: int
+    documents_without_end_of_text: int
+    checksums: Checksums
+    splits: dict[SplitName, SplitRecord]
+    sources: list[SourceRecord]
+    settings: dict[str, str | int | float | bool | None]
+    floor: Floor | None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what decides the samples of a run: tokens, document bounds, splits and tokenizer."""
+        splits = {name: asdict(split) for name, split in self.splits.items()}
+        return _digest([self.tokenizer.fingerprint, self.dtype, self.checksums.bin, self.checksums.idx, splits])
+
+    def tokenizer_path(self, prefix: str | Path) -> Path:
+        """Where the tokenizer lies now: the recorded path as it is, else seen from the dataset's folder.
+
+        Raises:
+            MissingInputError: It is in none of these places.
+        """
+        recorded, folder = Path(self.tokenizer.path), Path(prefix).parent
+        places = [recorded, folder / recorded, folder / recorded.name]
+        for place in places:
+            if place.exists():
+                return place
+        looked = ", ".join(str(place) for place in dict.fromkeys(places))
+        raise MissingInputError(
+            f"{path_manifest(prefix)}: its tokenizer {self.tokenizer.path} is not there (looked for {looked}); "
+            "name the tokenizer yourself."
+        )
+
+
+class TokenizerIdentity(Protocol):
+    """The part of a tokenizer that is compared with a dataset's."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def path_manifest(prefix: str | Path) -> Path:
+    """PREFIX.meta.json."""
+    return Path(f"{prefix}.meta.json")
+
+
+def check_tokenizer(manifest: Manifest, tokenizer: TokenizerIdentity) -> None:
+    """Holds that `tokenizer` is the one that made the dataset's ids.
+
+    Raises:
+        BadDataError: It is another one.
+    """
+    if tokenizer.fingerprint != manifest.tokenizer.fingerprint:
+        raise BadDataError(
+            f"the tokenizer (fingerprint {tokenizer.fingerprint}) is not the one the dataset was tokenised with "
+            f"(fingerprint {manifest.tokenizer.fingerprint}, then at {manifest.tokenizer.path}); "
+            "use that one, or build the dataset again with this one."
+        )
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of PREFIX.meta.json: JSON with format, version and the SHA-256 of the rest."""
+    content = asdict(manifest)
+    head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+    return (json.dumps({**head, **content}, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def load_manifest(prefix: str | Path) -> Manifest:
+    """Reads and checks PREFIX.meta.json.
+
+    Raises:
+        MissingInputError: There is none: no dataset, an unfinished build, or files made elsewhere.
+        BadDataError: It is damaged, changed by hand, of another format or a newer version.
+    """
+    path = path_manifest(prefix)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingInputError(_why_missing(prefix, path)) from error
+    content = _parse(path, data)
+    digest = content.pop("sha256", None)
+    if digest != _digest(content):
+        raise BadDataError(
+            f"{path}: its content does not have the SHA-256 it names; it was damaged or changed by hand."
+        )
+    try:
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadDataError(f"{path}: {place}: {first['msg']}; build the dataset again.") from error
+    _check_ranges(path, manifest)
+    return manifest
+
+
+def _why_missing(prefix: str | Path, path: Path) -> str:
+    if Path(f"{prefix}.idx").exists() or Path(f"{prefix}.bin").exists():
+        return (
+            f"{path}: no such file, though {prefix}.bin or .idx is there: an unfinished build (run `zhgpt data build` "
+            "again) or files made elsewhere (`zhgpt data adopt` takes them over)."
+        )
+    return f"{path}: no such file. {prefix} is not the prefix of a dataset; `zhgpt data build` makes one."
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise BadDataError(f"{path}: not valid JSON ({error}); the file is damaged or truncated.") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise BadDataError(f'{path}: not a dataset manifest; expected JSON with "format": "{FORMAT}".')
+    version = content.pop("version", None)
+    if version != VERSION:
+        raise BadDataError(
+            f"{path}: manifest version {version}, but this zhgpt reads version {VERSION}; "
+            "use the zhgpt that built the dataset, or build it again."
+        )
+    return content
+
+
+def _check_ranges(path: Path, manifest: Manifest) -> None:
+    """The splits follow one another without gap and make up the whole dataset."""
+    document, token = 0, 0
+    for name in SPLITS:
+        split = manifest.splits.get(name)
+        if split is None:
+            continue
+        if (split.first_document, split.first_token) != (document, token):
+            raise BadDataError(
+                f"{path}: split {name} starts at document {split.first_document} and token {split.first_token}, "
+                f"expected {document} and {token}; build the dataset again."
+            )
+        document, token = document + split.documents, token + split.tokens
+    if (document, token) != (manifest.documents, manifest.tokens) or "train" not in manifest.splits:
+        raise BadDataError(
+            f"{path}: its splits hold {document} documents and {token} tokens, the dataset {manifest.documents} and "
+            f"{manifest.tokens}; build the dataset again."
+        )
+
+
+def _digest(content: Any) -> str:
+    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
