@@ -43,12 +43,7 @@ def _schedule_problems(config: "RunConfig") -> list[str]:
     if schedule.warmup_steps >= steps:
         problems.append(f"schedule.warmup_steps {schedule.warmup_steps} must be less than train.steps {steps}")
     elif schedule.name == "wsd":
-        decay_steps = int(steps * schedule.decay_fraction)
-        if decay_steps == 0:
-            problems.append(
-                f"schedule.decay_fraction {schedule.decay_fraction} of train.steps {steps} is no step at all; "
-                f"at least {1 / steps:g} is needed"
-            )
+        decay_steps = max(1, round(steps * schedule.decay_fraction))
         if schedule.warmup_steps + decay_steps > steps:
             problems.append(
                 f"schedule wsd: warmup_steps {schedule.warmup_steps} + decay of {decay_steps} steps (decay_fraction "

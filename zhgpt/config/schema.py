@@ -118,7 +118,7 @@ class OptimSection(Section):
     eps: Real = Field(default=1e-8, gt=0)
     """Adam's epsilon."""
     weight_decay: Real = Field(default=0.1, ge=0)
-    """Decoupled weight decay of matrices; biases, norms and embeddings of positions have none."""
+    """Decoupled weight decay of matrices, embeddings among them; biases and norms have none."""
     gradient_clipping: Real = Field(default=1.0, ge=0)
     """Largest global gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
 

@@ -1,0 +1,180 @@
+"""Warnings before a run: what it cannot reach, and which settings are those of another kind of training."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.deepspeed_json import is_optimizer_offloaded
+from zhgpt.config.quantities import count_text
+from zhgpt.config.schema import ModelSection, RunConfig
+from zhgpt.config.zero_rules import Accelerator, offload_device, zero_stage
+
+GPT3_LEARNING_RATES: tuple[tuple[float, float], ...] = (
+    (125e6, 6.0e-4),
+    (350e6, 3.0e-4),
+    (760e6, 2.5e-4),
+    (1.3e9, 2.0e-4),
+    (2.7e9, 1.6e-4),
+    (6.7e9, 1.2e-4),
+    (13e9, 1.0e-4),
+    (175e9, 0.6e-4),
+)
+"""Parameters and peak learning rate of GPT-3's sizes: Brown et al. 2020, table 2.1."""
+
+RATE_FACTOR = 5.0
+"""A learning rate further than this from the size's usual one is warned of."""
+
+FINE_TUNING_RATE = 5e-5
+"""At and below this, a learning rate is one that fine-tunes a trained model."""
+
+TOKENS_PER_PARAMETER = 20.0
+"""Hoffmann et al. 2022 ("Chinchilla"): about 20 tokens a parameter use a given compute best."""
+
+NEAR_ENOUGH = 0.9
+"""A run with this share of the usual tokens a parameter is not warned of."""
+
+USEFUL_EPOCHS = 4.0
+"""Muennighoff et al. 2023: up to about 4 passes, repeated tokens are almost as good as new ones."""
+
+OPTIMIZER_BYTES = 12
+"""fp32 weights and Adam's two moments, bytes a parameter."""
+
+SMALL_OPTIMIZER_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class RunNumbers:
+    """Sizes that config does not compute itself.
+
+    Attributes:
+        parameters: all parameters of the model in training, tied tables once.
+        embedding_parameters: those in tables (tokens, positions, an untied head).
+        flops_per_token: forward and backward.
+        train_tokens: tokens of the train split, None when no dataset was read.
+    """
+
+    parameters: int
+    embedding_parameters: int
+    flops_per_token: int
+    train_tokens: int | None = None
+
+
+def warnings_for(
+    config: RunConfig,
+    plan: BatchPlan,
+    model: ModelSection,
+    ds_json: Mapping[str, Any],
+    numbers: RunNumbers,
+    *,
+    accelerator: Accelerator = "cuda",
+) -> list[str]:
+    """Warnings about a run that can start but will hardly do what its owner wants; a sentence or two each."""
+    return [
+        *_data_warnings(plan, numbers),
+        *_optimizer_warnings(config, numbers),
+        *_model_warnings(config, model, numbers),
+        *_hardware_warnings(config, plan, ds_json, numbers, accelerator),
+    ]
+
+
+def usual_learning_rate(parameters: int) -> float:
+    """Peak learning rate that pretraining usually takes at a model size.
+
+    From 125M parameters on, GPT-3's table, interpolated on logarithmic axes; below it 0.003239 - 0.0001395 ln(N)
+    (Kaplan et al. 2020, appendix D.6), which meets the table at its first row to within 10 %.
+    """
+    smallest, largest = GPT3_LEARNING_RATES[0], GPT3_LEARNING_RATES[-1]
+    if parameters <= smallest[0]:
+        return max(smallest[1], 0.003239 - 0.0001395 * math.log(max(1, parameters)))
+    if parameters >= largest[0]:
+        return largest[1]
+    for (low, low_rate), (high, high_rate) in itertools.pairwise(GPT3_LEARNING_RATES):
+        if parameters <= high:
+            share = math.log(parameters / low) / math.log(high / low)
+            return math.exp(math.log(low_rate) * (1 - share) + math.log(high_rate) * share)
+    raise AssertionError("the table covers every size between its first and last row")
+
+
+def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
+    ratio = plan.total_tokens / numbers.parameters
+    if ratio < TOKENS_PER_PARAMETER * NEAR_ENOUGH:
+        steps = math.ceil(TOKENS_PER_PARAMETER * numbers.parameters / plan.tokens_per_step)
+        meaning = (
+            "at that a model learns which tokens are frequent and little else: expect repetition, not text"
+            if ratio < 2
+            else "the model will be undertrained, and more tokens improve it more than any other setting"
+        )
+        yield (
+            f"the run trains {count_text(numbers.parameters)} parameters on {count_text(plan.total_tokens)} tokens: "
+            f"{ratio:.2g} tokens a parameter where about {TOKENS_PER_PARAMETER:.0f} is usual (Hoffmann et al. 2022); "
+            f"{meaning}. About {steps:,} steps of this batch would reach it, or a smaller model."
+        )
+    if numbers.train_tokens is None:
+        return
+    epochs = plan.total_tokens / numbers.train_tokens
+    if epochs > USEFUL_EPOCHS:
+        most = int(USEFUL_EPOCHS * numbers.train_tokens / plan.tokens_per_step)
+        yield (
+            f"the run reads the data {epochs:.3g} times ({count_text(plan.total_tokens)} tokens of "
+            f"{count_text(numbers.train_tokens)}); beyond about {USEFUL_EPOCHS:.0f} passes repeats teach little and "
+            f"are learnt by heart (Muennighoff et al. 2023). Add text, or stay near {most:,} steps."
+        )
+    elif epochs > 1:
+        yield (
+            f"the run wants {count_text(plan.total_tokens)} tokens and the data has "
+            f"{count_text(numbers.train_tokens)}: each is read {epochs:.3g} times."
+        )
+
+
+def _optimizer_warnings(config: RunConfig, numbers: RunNumbers) -> Iterator[str]:
+    rate, usual = config.optim.learning_rate, usual_learning_rate(numbers.parameters)
+    low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
+    if rate < low or rate > high:
+        kind = "a fine-tuning value" if rate <= FINE_TUNING_RATE else "low" if rate < low else "high"
+        outcome = "the model would hardly learn" if rate < low else "the loss may diverge"
+        source = "GPT-3's table" if numbers.parameters >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        yield (
+            f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.parameters)} parameters: pretraining "
+            f"takes about {usual:.1e} ({source}), {low:.0e} to {high:.0e} at most; {outcome}."
+        )
+    if config.schedule.warmup_steps == 0:
+        yield "schedule.warmup_steps is 0: the first steps take the full learning rate while Adam's averages are empty."
+    if config.optim.weight_decay == 0:
+        yield "optim.weight_decay is 0: 0.1 is usual in pretraining and keeps long runs stable."
+    if config.optim.gradient_clipping == 0:
+        yield "optim.gradient_clipping is 0: one bad batch can undo the run; 1.0 is usual."
+
+
+def _model_warnings(config: RunConfig, model: ModelSection, numbers: RunNumbers) -> Iterator[str]:
+    share = numbers.embedding_parameters / numbers.parameters
+    if share > 0.6:
+        yield (
+            f"{100 * share:.0f} % of the parameters are the vocabulary's tables ({model.vocab_size:,} ids): a smaller "
+            "vocabulary or a wider model would spend them better."
+        )
+    maximum = model.max_position_embeddings
+    if maximum is not None and maximum > config.data.sequence_length:
+        yield (
+            f"model.max_position_embeddings {maximum} exceeds data.sequence_length {config.data.sequence_length}: "
+            "positions past the latter are never trained."
+        )
+
+
+def _hardware_warnings(
+    config: RunConfig, plan: BatchPlan, ds_json: Mapping[str, Any], numbers: RunNumbers, accelerator: Accelerator
+) -> Iterator[str]:
+    stage, ranks = zero_stage(ds_json), plan.data_parallel_size
+    if accelerator == "cuda" and config.train.precision == "fp32":
+        yield "train.precision fp32 on a GPU leaves its bf16 units idle; bf16 is usual in pretraining."
+    offloaded = is_optimizer_offloaded(ds_json)
+    if stage >= 2 and ranks == 1 and not offloaded and offload_device(ds_json, "offload_param") == "none":
+        yield f"ZeRO stage {stage} on one rank splits nothing and costs time; ds_configs/zero1.json does the same work."
+    saved = OPTIMIZER_BYTES * numbers.parameters // ranks
+    if accelerator == "cuda" and offloaded and saved < SMALL_OPTIMIZER_BYTES:
+        yield (
+            f"the offloaded optimizer states are {saved / 2**30:.1f} GiB a rank: where they fit, the same stage "
+            "without offload saves the way to the host and back."
+        )

@@ -1,0 +1,111 @@
+"""What a run will do, as text: for `--dry-run` and the first lines of a run. No accelerator, no torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zhgpt.config.advice import RunNumbers
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.deepspeed_json import zero_stage
+from zhgpt.config.quantities import count_text
+from zhgpt.config.schema import ModelSection, RunConfig
+
+
+def describe_run(
+    config: RunConfig,
+    plan: BatchPlan,
+    model: ModelSection,
+    deepspeed_config: Mapping[str, Any],
+    numbers: RunNumbers,
+    *,
+    notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> str:
+    """The whole plan of a run in one text: facts, notes, warnings, and the JSON DeepSpeed gets.
+
+    Args:
+        config: the run's settings.
+        plan: batch arithmetic at this world size.
+        model: the resolved model.
+        deepspeed_config: composed by `compose_deepspeed_config`.
+        numbers: parameters, FLOPs and data.
+        notes: what was chosen and why (`composition_notes`, the offload Adam, the attention backend).
+        warnings: from `warnings_for`.
+    """
+    facts = run_facts(config, plan, model, deepspeed_config, numbers)
+    width = max(len(name) for name in facts)
+    lines = [f"run {config.run.name} in {config.run.run_dir}"]
+    lines += [f"  {name:<{width}}  {value}" for name, value in facts.items()]
+    lines += [f"note: {note}" for note in notes]
+    lines += [f"warning: {warning}" for warning in warnings]
+    return "\n".join([*lines, "DeepSpeed gets:", json.dumps(deepspeed_config, indent=2)])
+
+
+def run_facts(
+    config: RunConfig,
+    plan: BatchPlan,
+    model: ModelSection,
+    deepspeed_config: Mapping[str, Any],
+    numbers: RunNumbers,
+) -> dict[str, str]:
+    """One line a subject, by name: model, parameters, compute, batch, length, data, optimizer, schedule, precision."""
+    facts = {
+        "model": describe_model(model),
+        "parameters": f"{numbers.parameters:,} ({count_text(numbers.parameters)}): "
+        f"{count_text(numbers.embedding_parameters)} in tables, "
+        f"{count_text(numbers.parameters - numbers.embedding_parameters)} in layers",
+        "compute": f"{numbers.flops_per_token:.3g} FLOPs a token, {numbers.flops_per_token * plan.tokens_per_step:.3g} "
+        f"a step, {numbers.flops_per_token * plan.total_tokens:.3g} in all",
+        "batch": describe_batch(plan),
+        "length": f"{plan.steps:,} steps × {plan.tokens_per_step:,} tokens = {count_text(plan.total_tokens)} tokens = "
+        f"{plan.total_tokens / numbers.parameters:.3g} tokens a parameter",
+    }
+    if numbers.train_tokens is not None:
+        facts["data"] = (
+            f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
+            f"{plan.total_tokens / numbers.train_tokens:.3g} times"
+        )
+    optim = config.optim
+    clipping = f"gradients clipped at {optim.gradient_clipping:g}" if optim.gradient_clipping else "no clipping"
+    facts["optimizer"] = (
+        f"{optim.name}, learning rate {optim.learning_rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
+        f"weight decay {optim.weight_decay:g}, {clipping}"
+    )
+    facts["schedule"] = describe_schedule(config)
+    checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
+    facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"
+    return facts
+
+
+def describe_batch(plan: BatchPlan) -> str:
+    """The batch arithmetic, readable as an equation."""
+    return (
+        f"micro {plan.micro_batch_size} × accumulation {plan.gradient_accumulation_steps} × ranks "
+        f"{plan.data_parallel_size} = {plan.global_batch_size} sequences × {plan.sequence_length:,} tokens = "
+        f"{plan.tokens_per_step:,} tokens a step"
+    )
+
+
+def describe_model(model: ModelSection) -> str:
+    """A resolved model in one line."""
+    shared = (
+        "" if model.num_key_value_heads == model.num_attention_heads else f" ({model.num_key_value_heads} key-value)"
+    )
+    tied = "tied" if model.tie_word_embeddings else "untied"
+    return (
+        f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, "
+        f"{model.num_attention_heads} heads{shared} of {model.head_dim}, feed-forward {model.intermediate_size}, vocabulary {model.vocab_size} "
+        f"padded to {model.padded_vocab_size}, {tied}"
+    )
+
+
+def describe_schedule(config: RunConfig) -> str:
+    """The learning rate's course in one line."""
+    schedule, steps = config.schedule, config.train.steps
+    start = f"{schedule.name}, warm-up {schedule.warmup_steps:,} steps"
+    if schedule.name == "constant":
+        return start
+    end = f"down to {schedule.minimum_ratio:g} of the peak"
+    if schedule.name == "wsd":
+        return f"{start}, the last {max(1, round(steps * schedule.decay_fraction)):,} of {steps:,} steps {end}"
+    return f"{start}, then {end} at step {steps:,}"
