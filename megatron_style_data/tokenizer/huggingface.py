@@ -9,11 +9,8 @@ import tokenizers
 
 from megatron_style_data.errors import BadDataError, SettingError, StorageError
 from megatron_style_data.tokenizer.fingerprint import fingerprint_of
-from megatron_style_data.tokenizer.plain_text_copy import plain_text_copy
-from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT
-
-# Names of the token that ends a document, the likeliest first, for files whose folder does not say.
-END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>", "<|eos|>")
+from megatron_style_data.tokenizer.plain_text_copy import hidden_tokens, plain_text_copy
+from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT_NAMES
 
 # From here on the library's own threads are worth starting. Below it texts are encoded one by one in this thread: a
 # process that never started those threads can be forked without a warning.
@@ -43,12 +40,12 @@ class HuggingFaceTokenizer:
         self._plain = _build(json.dumps(plain_text_copy(definition, {end_of_text}), ensure_ascii=False), origin)
         self.fingerprint = fingerprint_of(content)
         self.end_of_text = end_of_text
-        self.special_tokens = {token["content"]: int(token["id"]) for token in definition.get("added_tokens") or []}
         self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1)
         end_of_text_id = self._whole.token_to_id(end_of_text)
         if end_of_text_id is None:
             raise SettingError(f"{origin}: has no token {end_of_text!r}; name one of its tokens as the end of text.")
         self.end_of_text_id = int(end_of_text_id)
+        self.special_tokens = {**hidden_tokens(definition), end_of_text: self.end_of_text_id}
         if self.end_of_text_id in self.encode_batch([end_of_text])[0]:
             raise SettingError(
                 f"{origin}: the text {end_of_text!r} in a document would be read as the end of the document; "
@@ -64,6 +61,10 @@ class HuggingFaceTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids`` (see ``protocol.Tokenizer``)."""
         return str(self._whole.decode(list(ids), skip_special_tokens=False))
+
+    def piece(self, number: int) -> str:
+        """The entry of the vocabulary with this id, as the file has it."""
+        return str(self._whole.id_to_token(number))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self._content, self.end_of_text, self._origin))

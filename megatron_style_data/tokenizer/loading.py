@@ -1,18 +1,28 @@
 """Finds and loads a tokenizer: a folder, a ``tokenizer.json`` or a sentencepiece ``.model``."""
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from megatron_style_data.errors import MissingInputError, SettingError
+from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
 from megatron_style_data.tokenizer.huggingface import load_huggingface
 from megatron_style_data.tokenizer.protocol import Tokenizer
+from megatron_style_data.tokenizer.sentencepiece_model import load_sentencepiece
+from megatron_style_data.tokenizer.sentencepiece_training import MODEL_FILE
+from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, TRAINED_AS
+
+_LOADERS: Mapping[str, Callable[[Path, str | None], Tokenizer]] = MappingProxyType(
+    {".json": load_huggingface, ".model": load_sentencepiece}
+)
 
 
 def load_tokenizer(path: str | Path, *, end_of_text: str | None = None) -> Tokenizer:
     """Loads a tokenizer for encoding corpora.
 
     Args:
-        path: A folder (its ``tokenizer.json``, else its only ``*.model``), a ``.json`` or a ``.model`` file.
-        end_of_text: The token that ends a document; None: found in the files (``huggingface.py`` says how).
+        path: A folder (see ``find_tokenizer_file``), a ``.json`` or a ``.model`` file.
+        end_of_text: The token that ends a document; None: found in the files (``load_huggingface`` says how).
 
     Raises:
         MissingInputError: Nothing is there, or the folder holds no tokenizer.
@@ -20,13 +30,16 @@ def load_tokenizer(path: str | Path, *, end_of_text: str | None = None) -> Token
         SettingError: A file of another type, or no end-of-text token.
     """
     file = find_tokenizer_file(Path(path))
-    if file.suffix == ".json":
-        return load_huggingface(file, end_of_text)
+    if file.suffix in _LOADERS:
+        return _LOADERS[file.suffix](file, end_of_text)
     raise SettingError(f"{file}: not a tokenizer file; expected tokenizer.json or a sentencepiece .model.")
 
 
 def find_tokenizer_file(path: Path) -> Path:
     """The tokenizer file that ``path`` means.
+
+    In a folder that is its ``tokenizer.json``, else its only ``*.model``; but the ``tokenizer.model`` where the
+    ``tokenizer.json`` was made from it by ``train_sentencepiece``.
 
     Raises:
         MissingInputError: Nothing is there, or the folder holds no tokenizer.
@@ -37,6 +50,8 @@ def find_tokenizer_file(path: Path) -> Path:
         raise MissingInputError(
             f"{path}: no such file or folder; expected a tokenizer (`zhgpt tokenizer train` makes one)."
         )
+    if _trained_as_sentencepiece(path) and (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
     if (path / "tokenizer.json").is_file():
         return path / "tokenizer.json"
     found = sorted(path.glob("*.model"))
@@ -45,3 +60,14 @@ def find_tokenizer_file(path: Path) -> Path:
     raise MissingInputError(
         f"{path}: holds no tokenizer.json and {len(found)} .model files; name the tokenizer file itself."
     )
+
+
+def _trained_as_sentencepiece(folder: Path) -> bool:
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        return False
+    try:
+        settings = json.loads(config.read_bytes())
+    except ValueError as error:
+        raise BadDataError(f"{config}: is not JSON ({error}); repair or remove it.") from error
+    return isinstance(settings, dict) and settings.get(TRAINED_AS) == "sentencepiece"

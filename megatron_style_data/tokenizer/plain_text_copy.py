@@ -20,12 +20,17 @@ def plain_text_copy(definition: dict[str, Any], always_special: Collection[str] 
         definition: A parsed ``tokenizer.json``.
         always_special: Strings that are special although no added token says so (the end of text).
     """
-    hidden = {token["content"] for token in definition.get("added_tokens") or [] if not _is_text(token)}
-    hidden.update(always_special)
+    hidden = {*hidden_tokens(definition), *always_special}
     kept = [token for token in definition.get("added_tokens") or [] if token["content"] not in hidden]
     model = _without_pieces(definition["model"], hidden)
     off = {"post_processor": None, "truncation": None, "padding": None}
     return {**definition, **off, "model": model, "added_tokens": kept}
+
+
+def hidden_tokens(definition: dict[str, Any]) -> dict[str, int]:
+    """Name to id of the added tokens that text must not be able to spell."""
+    added = definition.get("added_tokens") or []
+    return {token["content"]: int(token["id"]) for token in added if not _is_text(token)}
 
 
 def _is_text(token: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """What the rest of the package asks of a tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -27,6 +27,16 @@ class Tokenizer(Protocol):
         """SHA-256 of the tokenizer file, as 64 hexadecimal digits."""
         ...
 
+    @property
+    def end_of_text(self) -> str:
+        """The name of the token that ends every document."""
+        ...
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        """Name to id of the special tokens; none of these ids comes out of ``encode_batch``."""
+        ...
+
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, taken as plain text.
 
@@ -36,4 +46,8 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids``; special tokens appear as their names, broken UTF-8 as U+FFFD."""
+        ...
+
+    def piece(self, number: int) -> str:
+        """The entry of the vocabulary with this id, as the file has it (for showing)."""
         ...

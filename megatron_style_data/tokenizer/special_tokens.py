@@ -13,3 +13,6 @@ SPECIAL_TOKENS: tuple[str, ...] = (
     CHAT_END,
     *(f"<|reserved_{slot}|>" for slot in range(RESERVED_SLOTS)),
 )
+
+# Names of the token that ends a document, the likeliest first, for tokenizers made elsewhere that do not say.
+END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>", "<|eos|>")

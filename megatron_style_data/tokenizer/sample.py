@@ -1,0 +1,137 @@
+"""The bounded sample of a corpus that a tokenizer is trained on: uniform over the text, the same whatever the order.
+
+Texts are cut into chunks, and of all chunks those with the lowest hash are kept, as many as fit. That is one pass in
+bounded memory, it does not favour the first files, and a chunk that occurs many times counts once.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import xxhash
+
+from megatron_style_data.errors import BadDataError, SettingError
+from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
+
+DEFAULT_SAMPLE_BYTES = 64_000_000
+DEFAULT_SCAN_BYTES = 8_000_000_000
+CHUNK_CHARACTERS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class TextSample:
+    """Chunks of text.
+
+    Attributes:
+        texts: The chunks, in the order of their hashes.
+        utf8_bytes: Their UTF-8 bytes.
+        read_documents: Documents that were read.
+        read_bytes: UTF-8 bytes that were read.
+    """
+
+    texts: tuple[str, ...]
+    utf8_bytes: int
+    read_documents: int
+    read_bytes: int
+
+    @property
+    def characters(self) -> int:
+        """Length of all chunks in characters."""
+        return sum(map(len, self.texts))
+
+
+def sample_corpus(
+    files: Sequence[InputFile],
+    options: ReadOptions,
+    counters: ReadCounters,
+    *,
+    sample_bytes: int = DEFAULT_SAMPLE_BYTES,
+    scan_bytes: int = DEFAULT_SCAN_BYTES,
+    on_progress: Callable[[int], None] | None = None,
+) -> TextSample:
+    """Draws a sample from the files of a corpus.
+
+    Args:
+        files: The corpus.
+        options: How to read it.
+        counters: Counts what is read and dropped.
+        sample_bytes: Most UTF-8 bytes to keep.
+        scan_bytes: Most UTF-8 bytes to read. A larger corpus is read from the beginning of each file, each in
+            proportion to its size on the disk.
+        on_progress: Called now and then with the UTF-8 bytes read so far.
+
+    Raises:
+        SettingError: A limit that is not positive.
+        BadDataError: The corpus is empty, or what ``read_documents`` raises.
+    """
+    if scan_bytes <= 0:
+        raise SettingError(f"scan_bytes {scan_bytes} is not positive.")
+    texts = _texts(files, options, counters, scan_bytes, on_progress)
+    kept = sample_texts(texts, sample_bytes)
+    if counters.documents == 0:
+        refuse_empty_corpus(files, counters)
+    if not kept:
+        raise BadDataError(f"no text fits into sample_bytes {sample_bytes}; take a larger sample.")
+    return TextSample(tuple(kept), sum(map(_utf8_bytes, kept)), counters.documents, counters.utf8_bytes)
+
+
+def sample_texts(texts: Iterable[str], sample_bytes: int) -> list[str]:
+    """Keeps the chunks of ``texts`` with the lowest hashes, at most ``sample_bytes`` UTF-8 bytes, in hash order.
+
+    Raises:
+        SettingError: ``sample_bytes`` is not positive.
+    """
+    if sample_bytes <= 0:
+        raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
+    heap: list[tuple[int, int, str]] = []  # (minus the hash, bytes, chunk): the highest hash is on top
+    hashes: set[int] = set()
+    total = 0
+    for text in texts:
+        for chunk in chunks_of(text):
+            content = chunk.encode("utf-8")
+            digest = xxhash.xxh3_64_intdigest(content)
+            if digest in hashes or (total + len(content) > sample_bytes and heap and digest > -heap[0][0]):
+                continue
+            heapq.heappush(heap, (-digest, len(content), chunk))
+            hashes.add(digest)
+            total += len(content)
+            while total > sample_bytes:
+                negative, size, _ = heapq.heappop(heap)
+                hashes.remove(-negative)
+                total -= size
+    return [chunk for _, _, chunk in sorted(heap, reverse=True)]
+
+
+def chunks_of(text: str, most: int = CHUNK_CHARACTERS) -> Iterator[str]:
+    """Cuts a text into chunks of at most ``most`` characters, after a line end where there is one."""
+    start = 0
+    while len(text) - start > most:
+        end = text.rfind("\n", start, start + most) + 1
+        if end <= start:
+            end = start + most
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def _texts(
+    files: Sequence[InputFile],
+    options: ReadOptions,
+    counters: ReadCounters,
+    scan_bytes: int,
+    on_progress: Callable[[int], None] | None,
+) -> Iterator[str]:
+    on_disk = [max(1, file.path.stat().st_size) for file in files]
+    for file, size in zip(files, on_disk, strict=True):
+        stop_at = counters.utf8_bytes + scan_bytes * size // sum(on_disk)
+        for document in read_documents(file, options, counters):
+            yield document.text
+            if on_progress is not None:
+                on_progress(counters.utf8_bytes)
+            if counters.utf8_bytes >= stop_at:
+                break
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode("utf-8"))

@@ -1,0 +1,120 @@
+"""Trains a sentencepiece BPE model with byte fallback; writes it beside a ``tokenizer.json`` of the same vocabulary."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import sentencepiece
+
+from megatron_style_data.atomic import atomic_folder, atomic_write_bytes
+from megatron_style_data.errors import SettingError
+from megatron_style_data.tokenizer.sentencepiece_model import SentencePieceTokenizer, load_sentencepiece
+from megatron_style_data.tokenizer.sentencepiece_to_json import write_transformers_files
+from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
+
+MODEL_FILE = "tokenizer.model"
+UNKNOWN_PIECE = "<unk>"
+
+# "▁" is the space; a corpus without one would otherwise have no piece for it.
+_REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
+SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
+
+
+def train_sentencepiece(
+    texts: Iterable[str],
+    vocab_size: int,
+    output: str | Path,
+    *,
+    character_coverage: float = 0.9995,
+    replace: bool = False,
+) -> SentencePieceTokenizer:
+    """Trains on ``texts`` and writes a folder: ``tokenizer.model`` and the files that ``AutoTokenizer`` loads.
+
+    The same texts in the same order give the same bytes. The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never
+    used), then the 256 bytes. Spaces and line ends are kept as they are; digits stay single.
+
+    Args:
+        texts: Training texts; all of them are used.
+        vocab_size: Size wanted, special tokens and bytes included. A small corpus may give fewer.
+        output: The folder to write.
+        character_coverage: Share of the characters of the texts that become pieces; the others are spelt in bytes.
+        replace: Whether an existing folder gives way.
+
+    Raises:
+        SettingError: ``vocab_size`` leaves no room for the bytes, the special tokens and the characters.
+        StorageError: The folder exists (and ``replace`` is false) or cannot be written.
+    """
+    check_sentencepiece_vocab_size(vocab_size)
+    with atomic_folder(output, replace=replace) as folder:
+        content = _train(_lines(texts), vocab_size, character_coverage)
+        atomic_write_bytes(folder / MODEL_FILE, content)
+        write_transformers_files(content, folder)
+    return load_sentencepiece(Path(output) / MODEL_FILE, END_OF_TEXT)
+
+
+def check_sentencepiece_vocab_size(vocab_size: int) -> None:
+    """Refuses a vocabulary without room for the bytes, the special tokens and ASCII.
+
+    Raises:
+        SettingError: ``vocab_size`` is too small.
+    """
+    if vocab_size < SMALLEST_SENTENCEPIECE_VOCABULARY:
+        raise SettingError(
+            f"vocab_size {vocab_size} is too small: the 256 bytes, {len(SPECIAL_TOKENS)} special tokens, "
+            f"{UNKNOWN_PIECE} and ASCII need {SMALLEST_SENTENCEPIECE_VOCABULARY}; Chinese text wants 8000 or more "
+            f"(32000 is usual)."
+        )
+
+
+def _train(lines: Iterator[str], vocab_size: int, character_coverage: float) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            character_coverage=character_coverage,
+            required_chars=_REQUIRED_CHARACTERS,
+            # Text must come back as it went in.
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            split_digits=True,
+            eos_id=0,
+            eos_piece=END_OF_TEXT,
+            pad_id=1,
+            pad_piece=PADDING,
+            bos_id=-1,
+            control_symbols=list(SPECIAL_TOKENS[2:]),
+            unk_id=len(SPECIAL_TOKENS),
+            unk_piece=UNKNOWN_PIECE,
+            max_sentence_length=1 << 30,
+            num_threads=1,  # the number is written into the model, which shall not depend on the machine
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _training_error(str(error), vocab_size, character_coverage) from error
+    return model.getvalue()
+
+
+def _training_error(message: str, vocab_size: int, character_coverage: float) -> Exception:
+    too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if too_small:
+        return SettingError(
+            f"vocab_size {vocab_size} is too small: bytes, special tokens and the characters that make up "
+            f"{character_coverage:.2%} of the text need {too_small[1]}; take a larger vocabulary or a lower coverage."
+        )
+    return RuntimeError(message)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of the texts: sentencepiece takes one sentence at a time, and line ends are spelt as bytes."""
+    for text in texts:
+        for line in text.split("\n"):
+            if line:
+                yield line
