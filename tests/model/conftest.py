@@ -1,7 +1,11 @@
 """Small resolved models and packed batches for the tests of the decoder."""
 
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -73,3 +77,68 @@ def packed() -> PackedBatch:
     position_ids = torch.arange(24).repeat(2, 1)
     position_ids[0, 9:] -= 9
     return PackedBatch(tokens, labels, position_ids, document_ids)
+
+
+STAND_INS = str(Path(__file__).parent / "stand_ins")
+
+
+@pytest.fixture(scope="session")
+def flash_kernels() -> ModuleType:
+    """The stand-in for flash-attn's compiled extension, under flash-attn's real Python layer where that is installed.
+
+    It is importable only for a moment, so that the choice of a backend never takes it for the real one.
+    """
+    if importlib.util.find_spec("flash_attn_2_cuda") is not None:
+        pytest.skip("flash-attn's compiled kernels are installed: test_attention_gpu.py runs those")
+    sys.path.insert(0, STAND_INS)
+    try:
+        kernels = importlib.import_module("flash_attn_2_cuda")
+        if importlib.util.find_spec("flash_attn") is not None:
+            importlib.import_module("flash_attn.flash_attn_interface")
+    finally:
+        sys.path.remove(STAND_INS)
+        sys.modules.pop("flash_attn_2_cuda", None)
+    return kernels
+
+
+@pytest.fixture(scope="session")
+def flash2_on_cpu(flash_kernels: ModuleType) -> ModuleType:
+    """flash-attn's real Python layer (autograd, padding, custom ops) over the stand-in kernels."""
+    interface = sys.modules.get("flash_attn.flash_attn_interface")
+    if interface is None:
+        pytest.skip("flash-attn is not installed: its Python layer cannot be run over the stand-in kernels")
+    for operator in (interface._flash_attn_varlen_forward, interface._flash_attn_varlen_backward):
+        operator.register_kernel("cpu")(operator._init_fn)
+    return flash_kernels
+
+
+@pytest.fixture(scope="session")
+def torch_varlen_on_cpu(flash_kernels: ModuleType) -> Iterator[ModuleType]:
+    """torch's real varlen_attn layer over the stand-in kernels, registered as aten's CPU ones."""
+
+    def forward(q, k, v, starts_q, starts_k, max_q, max_k, dropout, causal, debug, **options):  # type: ignore[no-untyped-def]
+        assert dropout == 0.0
+        scale = options.get("scale") or q.shape[-1] ** -0.5
+        window = options["window_size_left"], options["window_size_right"]
+        empty = q.new_empty(0)
+        out, log_sums, _, state = flash_kernels.varlen_fwd(
+            q, k, v, None, starts_q, starts_k, None, None, None, None,
+            max_q, max_k, 0.0, scale, False, causal, *window, 0.0, False, None,
+        )  # fmt: skip
+        return out, log_sums, state, empty, empty
+
+    def backward(d_out, q, k, v, out, log_sums, starts_q, starts_k, max_q, max_k, dropout, causal, *state, **options):  # type: ignore[no-untyped-def]
+        scale = options.get("scale") or q.shape[-1] ** -0.5
+        window = options["window_size_left"], options["window_size_right"]
+        gradients = [torch.empty_like(x) for x in (q, k, v)]
+        flash_kernels.varlen_bwd(
+            d_out, q, k, v, out, log_sums, *gradients, starts_q, starts_k, None,
+            max_q, max_k, dropout, scale, False, causal, *window, 0.0, False, None, None,
+        )  # fmt: skip
+        return tuple(gradients)
+
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_flash_attention_forward", forward, "CPU")
+    library.impl("_flash_attention_backward", backward, "CPU")
+    yield flash_kernels
+    library._destroy()

@@ -58,9 +58,7 @@ def test_autocast_computes_in_bf16_and_gives_fp32_gradients() -> None:
     hidden, weight, labels = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = value_and_gradients(linear_cross_entropy, hidden, weight, labels)
-    expected = value_and_gradients(
-        linear_cross_entropy, hidden.to(torch.bfloat16), weight.to(torch.bfloat16), labels
-    )
+    expected = value_and_gradients(linear_cross_entropy, hidden.to(torch.bfloat16), weight.to(torch.bfloat16), labels)
     assert [x.dtype for x in found] == [torch.float32] * 3
     assert found[0] == expected[0]
     assert relative(found[2], expected[2]) < 5e-3
