@@ -103,8 +103,8 @@ def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
     if ratio < TOKENS_PER_PARAMETER * NEAR_ENOUGH:
         steps = math.ceil(TOKENS_PER_PARAMETER * numbers.parameters / plan.tokens_per_step)
         meaning = (
-            "at that a model learns which tokens are frequent and little else: expect repetition, not text"
-            if ratio < 2
+            "so little teaches which tokens are frequent and not much else: expect repetition"
+            if ratio < 1
             else "the model will be undertrained, and more tokens improve it more than any other setting"
         )
         yield (

@@ -92,10 +92,11 @@ def describe_model(model: ModelSection) -> str:
         "" if model.num_key_value_heads == model.num_attention_heads else f" ({model.num_key_value_heads} key-value)"
     )
     tied = "tied" if model.tie_word_embeddings else "untied"
+    heads = f"{model.num_attention_heads} heads{shared} of {model.head_dim}"
+    vocabulary = f"vocabulary {model.vocab_size} padded to {model.padded_vocab_size}, {tied}"
     return (
-        f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, "
-        f"{model.num_attention_heads} heads{shared} of {model.head_dim}, feed-forward {model.intermediate_size}, vocabulary {model.vocab_size} "
-        f"padded to {model.padded_vocab_size}, {tied}"
+        f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, {heads}, feed-forward "
+        f"{model.intermediate_size}, {vocabulary}"
     )
 
 
