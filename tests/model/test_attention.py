@@ -32,10 +32,7 @@ def queries(heads: int = 4, groups: int = 2) -> list[Tensor]:
 
 def mix(name: str, document_ids: Tensor | None, inputs: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     backend = ATTENTION_BACKENDS[name]
-    if document_ids is None:
-        packing = backend.pack_causal(2, 24, torch.device("cpu"))
-    else:
-        packing = backend.pack(document_ids)
+    packing = backend.pack_causal(2, 24, torch.device("cpu")) if document_ids is None else backend.pack(document_ids)
     mixed = backend.attend(*inputs, packing)
     slopes = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(6))
     return mixed.detach(), list(torch.autograd.grad((mixed * slopes).sum(), inputs))

@@ -4,6 +4,8 @@ Only the two functions that flash-attn's Python layer calls for ``flash_attn_var
 side makes (csrc/flash_attn/flash_api.cpp, mha_varlen_fwd and mha_varlen_bwd). What is not needed here is refused.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -120,8 +122,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, starts_q: Tensor, starts_k: Tensor, 
 
 
 def _documents(starts: Tensor) -> list[slice]:
-    places = starts.tolist()
-    return [slice(first, last) for first, last in zip(places[:-1], places[1:], strict=True)]
+    return [slice(first, last) for first, last in pairwise(starts.tolist())]
 
 
 def _scores(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
