@@ -83,7 +83,7 @@ class SmallProject:
     def environment(self, **settings: str) -> dict[str, str]:
         ours = {"PYTHON", "VENV", "TORCH_INDEX_URL", "ZHGPT_SYSTEM_TORCH", "PYTHONPATH", "VIRTUAL_ENV"}
         clean = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("PIP_")}
-        nowhere = f"file://{self.folder}"    # instead of PIP_NO_INDEX, which would overrule an index asked for
+        nowhere = f"file://{self.folder}"  # instead of PIP_NO_INDEX, which would overrule an index asked for
         pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": nowhere, "PIP_FIND_LINKS": str(self.packages)}
         return {**clean, **pip, "PYTHON": sys.executable, **self.settings, **settings}
 
