@@ -5,11 +5,10 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from megatron_style_data.atomic import atomic_folder, atomic_write_text
+from megatron_style_data.atomic import atomic_write_text
 from megatron_style_data.errors import SettingError
-from megatron_style_data.tokenizer.huggingface import HuggingFaceTokenizer, load_huggingface
-from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, SPECIAL_TOKENS
-from megatron_style_data.tokenizer.transformers_files import write_tokenizer_config
+from megatron_style_data.tokenizer.special_tokens import SPECIAL_TOKENS
+from megatron_style_data.tokenizer.transformers_files import DEFINITION_FILE, write_tokenizer_config
 
 # Where a text may be cut before merging. Branch by branch: English endings after an apostrophe; a run of letters with
 # at most one space or punctuation mark in front; one digit; a run of other signs with the line ends after it; line
@@ -30,45 +29,26 @@ SPLIT_PATTERN = "|".join(
 SMALLEST_BPE_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 
 
-def train_bpe(
-    texts: Iterable[str],
-    vocab_size: int,
-    output: str | Path,
-    *,
-    replace: bool = False,
-    show_progress: bool = False,
-) -> HuggingFaceTokenizer:
-    """Trains on ``texts`` and writes a folder that ``AutoTokenizer.from_pretrained`` loads.
+def write_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+    """Trains on ``texts`` and writes ``tokenizer.json`` with the files that transformers wants beside it.
 
-    The same texts in the same order give the same bytes. The first ids are ``SPECIAL_TOKENS``, then the 256 bytes.
+    The first ids are ``SPECIAL_TOKENS``, then the 256 bytes, then what was merged.
 
     Args:
-        texts: Training texts; all of them are used (``sample.py`` bounds them).
-        vocab_size: Size wanted, special tokens included. A small corpus may give fewer.
-        output: The folder to write: ``tokenizer.json``, ``tokenizer_config.json``, ``special_tokens_map.json``.
-        replace: Whether an existing folder gives way.
-        show_progress: Whether the library draws its progress bars on stderr.
-
-    Returns:
-        The tokenizer, loaded from the folder.
-
-    Raises:
-        SettingError: ``vocab_size`` leaves no room for the bytes and the special tokens.
-        StorageError: The folder exists (and ``replace`` is false) or cannot be written.
+        texts: Training texts; all of them are used.
+        vocab_size: Size wanted, special tokens and bytes included.
+        folder: An existing folder.
     """
-    check_bpe_vocab_size(vocab_size)
-    with atomic_folder(output, replace=replace) as folder:
-        tokenizer = _untrained()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=show_progress,
-        )
-        tokenizer.train_from_iterator(texts, trainer)
-        atomic_write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
-        write_tokenizer_config(folder, trained_as="bpe")
-    return load_huggingface(Path(output) / "tokenizer.json", END_OF_TEXT)
+    tokenizer = _untrained()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    atomic_write_text(folder / DEFINITION_FILE, tokenizer.to_str(pretty=True) + "\n")
+    write_tokenizer_config(folder, trained_as="bpe")
 
 
 def check_bpe_vocab_size(vocab_size: int) -> None:

@@ -9,8 +9,7 @@ from megatron_style_data.errors import BadDataError, MissingInputError, SettingE
 from megatron_style_data.tokenizer.huggingface import load_huggingface
 from megatron_style_data.tokenizer.protocol import Tokenizer
 from megatron_style_data.tokenizer.sentencepiece_model import load_sentencepiece
-from megatron_style_data.tokenizer.sentencepiece_training import MODEL_FILE
-from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, TRAINED_AS
+from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, DEFINITION_FILE, MODEL_FILE, TRAINED_AS
 
 _LOADERS: Mapping[str, Callable[[Path, str | None], Tokenizer]] = MappingProxyType(
     {".json": load_huggingface, ".model": load_sentencepiece}
@@ -39,7 +38,7 @@ def find_tokenizer_file(path: Path) -> Path:
     """The tokenizer file that ``path`` means.
 
     In a folder that is its ``tokenizer.json``, else its only ``*.model``; but the ``tokenizer.model`` where the
-    ``tokenizer.json`` was made from it by ``train_sentencepiece``.
+    ``tokenizer.json`` was made from it by sentencepiece training.
 
     Raises:
         MissingInputError: Nothing is there, or the folder holds no tokenizer.
@@ -52,8 +51,8 @@ def find_tokenizer_file(path: Path) -> Path:
         )
     if _trained_as_sentencepiece(path) and (path / MODEL_FILE).is_file():
         return path / MODEL_FILE
-    if (path / "tokenizer.json").is_file():
-        return path / "tokenizer.json"
+    if (path / DEFINITION_FILE).is_file():
+        return path / DEFINITION_FILE
     found = sorted(path.glob("*.model"))
     if len(found) == 1:
         return found[0]

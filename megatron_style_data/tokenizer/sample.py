@@ -12,9 +12,8 @@ import xxhash
 
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
+from megatron_style_data.tokenizer.limits import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES
 
-DEFAULT_SAMPLE_BYTES = 64_000_000
-DEFAULT_SCAN_BYTES = 8_000_000_000
 CHUNK_CHARACTERS = 2048
 
 

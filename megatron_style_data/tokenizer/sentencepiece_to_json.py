@@ -7,7 +7,7 @@ from typing import Any
 
 from megatron_style_data.atomic import atomic_write_text
 from megatron_style_data.tokenizer.sentencepiece_proto import CONTROL, NORMAL, Piece, read_pieces
-from megatron_style_data.tokenizer.transformers_files import write_tokenizer_config
+from megatron_style_data.tokenizer.transformers_files import DEFINITION_FILE, write_tokenizer_config
 
 _SPACE = "▁"
 
@@ -20,7 +20,7 @@ def write_transformers_files(content: bytes, folder: Path) -> None:
         folder: Where to write.
     """
     definition = definition_of(read_pieces(content, "the new model"))
-    atomic_write_text(folder / "tokenizer.json", json.dumps(definition, ensure_ascii=False, indent=2) + "\n")
+    atomic_write_text(folder / DEFINITION_FILE, json.dumps(definition, ensure_ascii=False, indent=2) + "\n")
     write_tokenizer_config(folder, trained_as="sentencepiece")
 
 

@@ -7,50 +7,38 @@ from pathlib import Path
 
 import sentencepiece
 
-from megatron_style_data.atomic import atomic_folder, atomic_write_bytes
+from megatron_style_data.atomic import atomic_write_bytes
 from megatron_style_data.errors import SettingError
-from megatron_style_data.tokenizer.sentencepiece_model import SentencePieceTokenizer, load_sentencepiece
 from megatron_style_data.tokenizer.sentencepiece_to_json import write_transformers_files
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
+from megatron_style_data.tokenizer.transformers_files import MODEL_FILE
 
-MODEL_FILE = "tokenizer.model"
 UNKNOWN_PIECE = "<unk>"
+# Share of the characters of the texts that become pieces; the rarest others are spelt in bytes.
+_CHARACTER_COVERAGE = 0.9995
 
 # "▁" is the space; a corpus without one would otherwise have no piece for it.
 _REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
 SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
 
 
-def train_sentencepiece(
-    texts: Iterable[str],
-    vocab_size: int,
-    output: str | Path,
-    *,
-    character_coverage: float = 0.9995,
-    replace: bool = False,
-) -> SentencePieceTokenizer:
-    """Trains on ``texts`` and writes a folder: ``tokenizer.model`` and the files that ``AutoTokenizer`` loads.
+def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+    """Trains on ``texts`` and writes ``tokenizer.model`` with the files that transformers loads.
 
-    The same texts in the same order give the same bytes. The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never
-    used), then the 256 bytes. Spaces and line ends are kept as they are; digits stay single.
+    The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never used), then the 256 bytes. Spaces and line ends are kept
+    as they are; digits stay single.
 
     Args:
         texts: Training texts; all of them are used.
-        vocab_size: Size wanted, special tokens and bytes included. A small corpus may give fewer.
-        output: The folder to write.
-        character_coverage: Share of the characters of the texts that become pieces; the others are spelt in bytes.
-        replace: Whether an existing folder gives way.
+        vocab_size: Size wanted, special tokens and bytes included.
+        folder: An existing folder.
 
     Raises:
-        SettingError: ``vocab_size`` leaves no room for the bytes, the special tokens and the characters.
-        StorageError: The folder exists (and ``replace`` is false) or cannot be written.
+        SettingError: ``vocab_size`` leaves no room for the characters of the texts.
     """
-    check_sentencepiece_vocab_size(vocab_size)
-    with atomic_folder(output, replace=replace) as folder:
-        content = _train(_lines(texts), vocab_size, character_coverage)
-        atomic_write_bytes(folder / MODEL_FILE, content)
-        write_transformers_files(content, folder)
-    return load_sentencepiece(Path(output) / MODEL_FILE, END_OF_TEXT)
+    content = _train(_lines(texts), vocab_size)
+    atomic_write_bytes(folder / MODEL_FILE, content)
+    write_transformers_files(content, folder)
 
 
 def check_sentencepiece_vocab_size(vocab_size: int) -> None:
@@ -67,7 +55,7 @@ def check_sentencepiece_vocab_size(vocab_size: int) -> None:
         )
 
 
-def _train(lines: Iterator[str], vocab_size: int, character_coverage: float) -> bytes:
+def _train(lines: Iterator[str], vocab_size: int) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -77,7 +65,7 @@ def _train(lines: Iterator[str], vocab_size: int, character_coverage: float) -> 
             vocab_size=vocab_size,
             hard_vocab_limit=False,
             byte_fallback=True,
-            character_coverage=character_coverage,
+            character_coverage=_CHARACTER_COVERAGE,
             required_chars=_REQUIRED_CHARACTERS,
             # Text must come back as it went in.
             normalization_rule_name="identity",
@@ -98,16 +86,16 @@ def _train(lines: Iterator[str], vocab_size: int, character_coverage: float) -> 
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _training_error(str(error), vocab_size, character_coverage) from error
+        raise _training_error(str(error), vocab_size) from error
     return model.getvalue()
 
 
-def _training_error(message: str, vocab_size: int, character_coverage: float) -> Exception:
+def _training_error(message: str, vocab_size: int) -> Exception:
     too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if too_small:
         return SettingError(
             f"vocab_size {vocab_size} is too small: bytes, special tokens and the characters that make up "
-            f"{character_coverage:.2%} of the text need {too_small[1]}; take a larger vocabulary or a lower coverage."
+            f"{_CHARACTER_COVERAGE:.2%} of the text need {too_small[1]}."
         )
     return RuntimeError(message)
 

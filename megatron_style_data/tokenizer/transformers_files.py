@@ -1,4 +1,4 @@
-"""The two small files from which transformers learns which token ends a text and which one pads."""
+"""The files of a tokenizer folder, and the two from which transformers learns which ends a text and which pads."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,12 @@ from typing import Any
 from megatron_style_data.atomic import atomic_write_json
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
 
+DEFINITION_FILE = "tokenizer.json"
+MODEL_FILE = "tokenizer.model"
 CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+TOKENIZER_FILES = (DEFINITION_FILE, MODEL_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE)
+
 # Our own key in it: ``bpe`` or ``sentencepiece``. The latter says that tokenizer.json was made from tokenizer.model.
 TRAINED_AS = "trained_as"
 
@@ -30,4 +35,4 @@ def write_tokenizer_config(folder: Path, *, trained_as: str) -> None:
         TRAINED_AS: trained_as,
     }
     atomic_write_json(folder / CONFIG_FILE, config)
-    atomic_write_json(folder / "special_tokens_map.json", {**named, "additional_special_tokens": others})
+    atomic_write_json(folder / SPECIAL_TOKENS_FILE, {**named, "additional_special_tokens": others})

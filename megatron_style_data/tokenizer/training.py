@@ -1,0 +1,141 @@
+"""Trains a tokenizer of either kind, proves it, publishes its folder, and says how it treats the text."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+
+from megatron_style_data.atomic import atomic_folder
+from megatron_style_data.errors import SettingError
+from megatron_style_data.tokenizer.bpe_training import check_bpe_vocab_size, write_bpe
+from megatron_style_data.tokenizer.loading import load_tokenizer
+from megatron_style_data.tokenizer.protocol import Tokenizer
+from megatron_style_data.tokenizer.self_test import self_test
+from megatron_style_data.tokenizer.sentencepiece_training import check_sentencepiece_vocab_size, write_sentencepiece
+from megatron_style_data.tokenizer.special_tokens import SPECIAL_TOKENS
+from megatron_style_data.tokenizer.transformers_files import TOKENIZER_FILES
+
+FREQUENT_CHARACTERS = 3500  # about what the standard list of common characters has at its first level
+_MEASURED_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """One kind of tokenizer that can be trained.
+
+    Attributes:
+        check_vocab_size: Raises ``SettingError`` for a size that cannot be.
+        write: Trains on texts and writes the files into a folder.
+    """
+
+    check_vocab_size: Callable[[int], None]
+    write: Callable[[Sequence[str], int, Path], None]
+
+
+TRAINERS: Mapping[str, Trainer] = MappingProxyType(
+    {
+        "bpe": Trainer(check_bpe_vocab_size, write_bpe),
+        "sentencepiece": Trainer(check_sentencepiece_vocab_size, write_sentencepiece),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFit:
+    """How well a tokenizer fits a text.
+
+    Attributes:
+        characters_per_token: Characters of the text a token.
+        bytes_per_token: UTF-8 bytes of the text a token.
+        frequent: Number of frequent Han characters looked at, at most ``FREQUENT_CHARACTERS``.
+        frequent_in_one_token: How many of them are one token.
+    """
+
+    characters_per_token: float
+    bytes_per_token: float
+    frequent: int
+    frequent_in_one_token: int
+
+
+def train_tokenizer(
+    kind: str, texts: Sequence[str], vocab_size: int, output: str | Path, *, replace: bool = False
+) -> Tokenizer:
+    """Trains on ``texts`` and writes a folder that ``load_tokenizer`` and ``AutoTokenizer.from_pretrained`` load.
+
+    The same texts in the same order give the same bytes. The folder appears only after the self-test.
+
+    Args:
+        kind: A key of ``TRAINERS``.
+        texts: Training texts; all are used (``sample.py`` bounds them).
+        vocab_size: Size wanted, special tokens and bytes included. A small corpus may give fewer.
+        output: The folder to write.
+        replace: Whether an existing tokenizer folder gives way.
+
+    Raises:
+        SettingError: Unknown kind, too small a vocabulary, or an output that is in the way.
+        StorageError: The folder cannot be written.
+    """
+    if kind not in TRAINERS:
+        raise SettingError(f"kind {kind!r} is not known; choose {' or '.join(TRAINERS)}.")
+    TRAINERS[kind].check_vocab_size(vocab_size)
+    check_output(output, replace=replace)
+    with atomic_folder(output, replace=True) as folder:
+        TRAINERS[kind].write(texts, vocab_size, folder)
+        self_test(load_tokenizer(folder), SPECIAL_TOKENS, texts_within(texts, _MEASURED_CHARACTERS))
+    return load_tokenizer(output)
+
+
+def check_output(output: str | Path, *, replace: bool) -> None:
+    """Refuses an output folder that holds something: always what is not a tokenizer, a tokenizer unless replaced.
+
+    Raises:
+        SettingError: The output is in the way.
+    """
+    path = Path(output)
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise SettingError(f"{path}: is a file; expected a new folder for the tokenizer.")
+    there = sorted(entry.name for entry in path.iterdir())
+    others = [name for name in there if name not in TOKENIZER_FILES]
+    if others:
+        raise SettingError(
+            f"{path}: holds {others[0]}, which is not a tokenizer's file, and would be lost; choose another output."
+        )
+    if there and not replace:
+        raise SettingError(f"{path}: holds a tokenizer already; choose another output, or replace it with --force.")
+
+
+def measure_fit(tokenizer: Tokenizer, texts: Sequence[str]) -> TextFit:
+    """Measures a tokenizer on texts, on their first million characters and so without long waiting."""
+    measured = texts_within(texts, _MEASURED_CHARACTERS)
+    tokens = sum(map(len, tokenizer.encode_batch(list(measured))))
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    by_frequency = sorted(filter(_is_han, counts), key=lambda character: (-counts[character], character))
+    frequent = by_frequency[:FREQUENT_CHARACTERS]
+    in_one = sum(len(ids) == 1 for ids in tokenizer.encode_batch(frequent))
+    return TextFit(
+        characters_per_token=sum(map(len, measured)) / max(1, tokens),
+        bytes_per_token=sum(len(text.encode("utf-8")) for text in measured) / max(1, tokens),
+        frequent=len(frequent),
+        frequent_in_one_token=in_one,
+    )
+
+
+def texts_within(texts: Sequence[str], characters: int) -> list[str]:
+    """The first texts, as many as have ``characters`` characters together, and at least one."""
+    total, count = 0, 0
+    for text in texts:
+        total += len(text)
+        if total > characters and count:
+            break
+        count += 1
+    return list(islice(texts, count))
+
+
+def _is_han(character: str) -> bool:
+    return "\u4e00" <= character <= "\u9fff" or "\u3400" <= character <= "\u4dbf" or character >= "\U00020000"

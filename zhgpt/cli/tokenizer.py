@@ -1,0 +1,156 @@
+"""``zhgpt tokenizer``: trains a tokenizer and shows what one does to a text."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from megatron_style_data.tokenizer.limits import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES
+
+if TYPE_CHECKING:
+    from megatron_style_data.readers import InputFile, ReadCounters
+    from megatron_style_data.tokenizer import TextFit, Tokenizer
+    from megatron_style_data.tokenizer.sample import TextSample
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train a tokenizer and look at what it does.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def train(
+    inputs: Annotated[
+        list[str], typer.Option("--input", help="A corpus file, folder or glob (JSONL, text, Parquet; .gz, .zst).")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    vocab_size: Annotated[int, typer.Option(help="Tokens, with the 256 bytes and the special ones.")] = 32_000,
+    kind: Annotated[Literal["bpe", "sentencepiece"], typer.Option(help="Byte-level BPE, or sentencepiece.")] = "bpe",
+    sample_bytes: Annotated[
+        int, typer.Option(help="Most text to train on, in UTF-8 bytes; drawn evenly from the corpus.")
+    ] = DEFAULT_SAMPLE_BYTES,
+    scan_bytes: Annotated[
+        int, typer.Option(help="Most text to read for it; of a larger corpus, the beginning of each file.")
+    ] = DEFAULT_SCAN_BYTES,
+    text_field: Annotated[
+        str | None, typer.Option(help="JSON field or Parquet column of the text [default: text, else content].")
+    ] = None,
+    format: Annotated[
+        Literal["auto", "jsonl", "text", "parquet"], typer.Option(help="Format of the files; auto: by their names.")
+    ] = "auto",
+    text_documents: Annotated[
+        Literal["file", "blank-line"], typer.Option(help="What one document of a text file is.")
+    ] = "file",
+    on_bad: Annotated[
+        Literal["skip", "refuse"], typer.Option(help="What to do with invalid UTF-8, lines that are not JSON …")
+    ] = "skip",
+    force: Annotated[bool, typer.Option("--force", help="Replace a tokenizer that is there already.")] = False,
+) -> None:
+    """Train a tokenizer on a corpus and write a folder that transformers' AutoTokenizer loads."""
+    from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs
+    from megatron_style_data.tokenizer import measure_fit, train_tokenizer
+    from megatron_style_data.tokenizer.sample import sample_corpus
+    from megatron_style_data.tokenizer.training import TRAINERS, check_output
+
+    TRAINERS[kind].check_vocab_size(vocab_size)
+    check_output(output, replace=force)
+    options = ReadOptions(text_field=text_field, on_bad=on_bad, text_documents=text_documents)
+    left_out: list[Path] = []
+    files = expand_inputs(inputs, format, skipped=left_out)
+    _print_inputs(files, left_out)
+    counters = ReadCounters()
+    sample = sample_corpus(
+        files, options, counters, sample_bytes=sample_bytes, scan_bytes=scan_bytes, on_progress=_reading_lines()
+    )
+    _print_sample(sample, counters)
+    typer.echo(f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …")
+    started = time.monotonic()
+    tokenizer = train_tokenizer(kind, sample.texts, vocab_size, output, replace=force)
+    typer.echo(
+        f"trained in {time.monotonic() - started:.0f} s; every byte, the special tokens and the sample came back"
+    )
+    _print_tokenizer(output, tokenizer, vocab_size, measure_fit(tokenizer, sample.texts))
+
+
+@app.command()
+def show(
+    text: Annotated[str, typer.Argument(help="The text.")],
+    tokenizer: Annotated[Path, typer.Option(help="A tokenizer's folder, tokenizer.json or .model.")],
+    end_of_text: Annotated[
+        str | None, typer.Option(help="The token that ends a document, where the files do not say.")
+    ] = None,
+) -> None:
+    """Show how a text is cut into tokens."""
+    from megatron_style_data.normalize import normalize
+    from megatron_style_data.tokenizer import load_tokenizer
+    from megatron_style_data.tokenizer.pieces import readable_token
+
+    loaded = load_tokenizer(tokenizer, end_of_text=end_of_text)
+    normalized = normalize(text).text
+    ids = loaded.encode_batch([normalized])[0]
+    width = len(str(loaded.vocab_size - 1))
+    for number in ids:
+        typer.echo(f"{number:>{width}}  {readable_token(loaded, number)}")
+    size = len(normalized.encode("utf-8"))
+    each = f", {len(normalized) / len(ids):.2f} characters a token" if ids else ""
+    typer.echo(f"{len(ids)} tokens for {len(normalized)} characters, {size} bytes{each}")
+    back = loaded.decode(ids)
+    typer.echo("decoded: the same text" if back == normalized else f"decoded: another text, {back!r}")
+    typer.echo(f"{tokenizer}: {loaded.kind}, {loaded.vocab_size:,} tokens, end of text {loaded.end_of_text_id}")
+
+
+def _print_inputs(files: "list[InputFile]", left_out: list[Path]) -> None:
+    typer.echo(f"reading {len(files)} file{'s' if len(files) > 1 else ''}: {_some([file.source for file in files])}")
+    if left_out:
+        typer.echo(f"left out, as their names say no format: {_some([path.name for path in left_out])}")
+
+
+def _print_sample(sample: "TextSample", counters: "ReadCounters") -> None:
+    whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "an even sample of it"
+    typer.echo(
+        f"read {sample.read_documents:,} documents, {_megabytes(sample.read_bytes)}; "
+        f"{_megabytes(sample.utf8_bytes)} for training ({whole})"
+    )
+    for line in counters.dropped_in_words():
+        typer.echo(f"dropped {line}")
+
+
+def _print_tokenizer(output: Path, tokenizer: "Tokenizer", asked: int, fit: "TextFit") -> None:
+    fewer = "" if tokenizer.vocab_size == asked else f" (of {asked:,}: the text has no more to merge)"
+    rows = (
+        ("tokenizer", str(output)),
+        ("vocabulary", f"{tokenizer.vocab_size:,} tokens{fewer}"),
+        ("end of text", f"{tokenizer.end_of_text} = {tokenizer.end_of_text_id}"),
+        ("fingerprint", tokenizer.fingerprint),
+        ("fit", f"{fit.characters_per_token:.2f} characters, {fit.bytes_per_token:.2f} bytes a token on the sample"),
+        ("characters", f"{fit.frequent_in_one_token:,} of the {fit.frequent:,} most frequent are one token"),
+    )
+    for name, value in rows:
+        typer.echo(f"{name:<12} {value}")
+
+
+def _reading_lines() -> Callable[[int], None]:
+    """Progress of the reading: one line every few seconds, on a terminal and in a log file alike."""
+    started = printed = time.monotonic()
+
+    def on_progress(utf8_bytes: int) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= _SECONDS_BETWEEN_LINES:
+            printed = now
+            typer.echo(f"  {_megabytes(utf8_bytes)} read, {_megabytes(int(utf8_bytes / (now - started)))} a second")
+
+    return on_progress
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _megabytes(utf8_bytes: int) -> str:
+    return f"{utf8_bytes / 1e6:,.1f} MB"
