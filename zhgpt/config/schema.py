@@ -33,7 +33,7 @@ class RunSection(Section):
     """Name of the run; its folder is `runs/<name>` unless `run.dir` is given."""
     dir: Path | None = None
     """Folder of the run. Left out: `runs/<run.name>`."""
-    seed: Whole = Field(default=1234, ge=0, lt=2**63)
+    seed: Whole = Field(default=1234, ge=0, lt=2**32)
     """Seed of the initial weights and of the order of the samples."""
 
     @field_validator("name")
