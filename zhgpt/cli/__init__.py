@@ -1,1 +1,1 @@
-""""""
+"""The command line: one console command, one file a sub-command."""

@@ -1,1 +1,1 @@
-""""""
+"""Who am I among the ranks, how do I reach the others, and what starts us."""

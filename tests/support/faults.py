@@ -1,0 +1,110 @@
+"""Ends a rank with SIGKILL at a named moment of a real run; used through tests/support/ranks.py."""
+
+import importlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The ``occurrence``-th call of ``place`` (module:attribute) on ``rank``, before or after it ran."""
+
+    place: str
+    occurrence: int
+    rank: int
+    after: bool = False
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} {'after' if self.after else 'before'} call {self.occurrence} of {self.place}"
+
+
+def resolve(place: str) -> tuple[Any, str]:
+    module_name, path = place.split(":")
+    owner: Any = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    return owner, name
+
+
+def on_call(moment: Moment, action: Callable[[], None]) -> None:
+    """Runs ``action`` at the moment, if this process is the moment's rank."""
+    if int(os.environ["RANK"]) != moment.rank:
+        return
+    owner, name = resolve(moment.place)
+    original = getattr(owner, name)
+    calls = 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == moment.occurrence and not moment.after:
+            action()
+        result = original(*args, **kwargs)
+        if calls == moment.occurrence and moment.after:
+            action()
+        return result
+
+    setattr(owner, name, counting)
+
+
+def train(argv: Sequence[str]) -> None:
+    """One rank of a run, as every launcher starts it."""
+    from zhgpt.cli.rank import main
+
+    main(list(argv))
+
+
+def train_and_die(argv: Sequence[str], moment: Moment) -> None:
+    """One rank of a run that SIGKILL ends at the moment."""
+    on_call(moment, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    train(argv)
+
+
+def train_and_signal(argv: Sequence[str], moment: Moment, number: int) -> None:
+    """One rank of a run that gets a signal at the moment."""
+    on_call(moment, lambda: os.kill(os.getpid(), number))
+    train(argv)
+
+
+def train_and_raise(argv: Sequence[str], moment: Moment, error: BaseException) -> None:
+    """One rank of a run in which a call raises."""
+
+    def fail() -> None:
+        raise error
+
+    on_call(moment, fail)
+    train(argv)
+
+
+def train_and_poison(argv: Sequence[str], step: int) -> None:
+    """A run whose loss becomes NaN at a step."""
+    import zhgpt.train.training as training
+
+    original = training.train_step
+
+    def poisoned(run: Any, at: int) -> Any:
+        result = original(run, at)
+        if at == step:
+            result.nats.fill_(float("nan"))
+        return result
+
+    import zhgpt.train.loop as loop
+
+    loop.train_step = poisoned
+    train(argv)
+
+
+def hold_lock(folder: str, seconds: float) -> None:
+    """Holds a run's lock for a while."""
+    from pathlib import Path
+
+    from zhgpt.train.run_folder import RunFolder, RunLock
+
+    lock = RunLock(RunFolder(Path(folder)))
+    time.sleep(seconds)
+    lock.release()

@@ -1,0 +1,55 @@
+"""Which parameters decay, and which Adam computes an offloaded step."""
+
+import pytest
+import torch
+
+from zhgpt.config.schema import ModelSection, OptimSection
+from zhgpt.model.transformer import CausalLM
+from zhgpt.train.optimizer import choose_optimizer, cpu_adam_problem, parameter_groups
+
+OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+
+
+def model(model_type: str) -> CausalLM:
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 32}
+    return CausalLM(
+        ModelSection(
+            model_type=model_type, vocab_size=100, hidden_size=16, num_hidden_layers=1, max_position_embeddings=8, **heads
+        ),
+        "reference",
+    )
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama", "qwen3"])
+def test_matrices_decay_and_vectors_do_not(model_type: str) -> None:
+    module = model(model_type)
+    groups = {group["name"]: group for group in parameter_groups(module, 0.1)}
+    assert groups["decay"]["weight_decay"] == 0.1
+    assert groups["no_decay"]["weight_decay"] == 0.0
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    for parameter in groups["no_decay"]["params"]:
+        assert "norm" in names[id(parameter)] or names[id(parameter)].endswith("bias")
+    in_groups = [id(parameter) for group in groups.values() for parameter in group["params"]]
+    assert sorted(in_groups) == sorted(names), "every parameter is in exactly one group"
+
+
+def test_a_model_without_vectors_has_one_group() -> None:
+    assert [group["name"] for group in parameter_groups(torch.nn.Linear(2, 2, bias=False), 0.1)] == ["decay"]
+
+
+def test_without_offload_torch_adamw_computes_the_step() -> None:
+    choice = choose_optimizer({"zero_optimization": {"stage": 2}}, "cpu")
+    optimizer = choice.build(model("qwen3"), OptimSection(learning_rate=1e-3, betas=(0.8, 0.9)))
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
+
+
+def test_offload_says_which_adam_it_takes_and_why() -> None:
+    choice = choose_optimizer(OFFLOAD, "cpu")
+    assert choice.name == "torch.optim.AdamW"
+    assert "the optimizer is offloaded and torch.optim.AdamW computes the step" in choice.note
+
+
+def test_what_is_missing_for_the_cpu_adam_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert cpu_adam_problem() == "c++ and ninja not on PATH"

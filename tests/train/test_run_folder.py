@@ -1,0 +1,83 @@
+"""The run's folder: one live writer, and an exit status that says why."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zhgpt.errors import SettingError, StoppedBySignal, StorageError
+from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, read_exit_status
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from zhgpt.train.run_folder import RunFolder, RunLock
+lock = RunLock(RunFolder(Path(sys.argv[1])))
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_in_use_by_a_live_run_is_refused_and_free_after_its_death(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(
+            StorageError, match=rf"in use by a live run \(process {holder.pid} on .*choose another run.dir"
+        ):
+            RunLock(RunFolder(tmp_path))
+    finally:
+        holder.kill()
+        holder.wait(timeout=10)
+    RunLock(RunFolder(tmp_path)).release()
+
+
+def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
+    RunLock(RunFolder(tmp_path)).release()
+    RunLock(RunFolder(tmp_path)).release()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write the run's folder"):
+        RunLock(RunFolder(tmp_path / "file" / "run"))
+
+
+def test_resume_never_refuses_a_folder_with_a_run_in_it(tmp_path: Path) -> None:
+    check_resume_never(RunFolder(tmp_path), "never")
+    (tmp_path / "metrics.jsonl").write_text("")
+    check_resume_never(RunFolder(tmp_path), "auto")
+    with pytest.raises(SettingError, match="holds a run already and --resume is never"):
+        check_resume_never(RunFolder(tmp_path), "never")
+
+
+def test_the_exit_status_says_that_the_last_step_was_reached(tmp_path: Path) -> None:
+    with exit_status_of(RunFolder(tmp_path), 0, 2, 50):
+        pass
+    status = read_exit_status(RunFolder(tmp_path))
+    assert status is not None
+    assert (status["exit_code"], status["reason"], status["world_size"]) == (0, "reached step 50", 2)
+
+
+def test_the_exit_status_carries_the_code_of_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoppedBySignal), exit_status_of(RunFolder(tmp_path), 0, 2, 50):
+        raise StoppedBySignal("SIGTERM after step 3")
+    assert json.loads((tmp_path / "exit_status.json").read_text())["exit_code"] == 75
+
+
+def test_the_first_rank_that_fails_says_why(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match="first"), exit_status_of(folder, 1, 2, 50):
+        raise ValueError("first")
+    with pytest.raises(RuntimeError), exit_status_of(folder, 0, 2, 50):
+        raise RuntimeError("connection closed by peer")
+    status = read_exit_status(folder)
+    assert status is not None
+    assert (status["exit_code"], status["reason"], status["rank"]) == (1, "ValueError: first", 1)
+
+
+def test_a_run_that_was_killed_has_no_exit_status(tmp_path: Path) -> None:
+    assert read_exit_status(RunFolder(tmp_path)) is None

@@ -1,0 +1,74 @@
+"""The same losses whatever the ZeRO stage, the number of ranks and the accumulation; real DeepSpeed over gloo."""
+
+from pathlib import Path
+
+import pytest
+from ranks import Ranks
+from tiny import Tiny, losses, metrics
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+STEPS = "train.steps=20"
+QUIET = ("evaluate.every_steps=100", "checkpoint.every_steps=100", "evaluate.prompts=[]")
+
+
+@pytest.fixture(scope="module")
+def run(ranks: Ranks, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory):
+    """Trains 20 steps and gives the folder; runs with the same settings are made once."""
+    known: dict[tuple[object, ...], Path] = {}
+
+    def train(stage: int, world_size: int, *overrides: str) -> Path:
+        key = (stage, world_size, *overrides)
+        if key not in known:
+            folder = tmp_path_factory.mktemp("run")
+            argv = tiny.argv(folder, STEPS, *QUIET, *overrides, stage=stage)
+            ranks.results("faults:train", argv, world_size=world_size)
+            known[key] = folder
+        return known[key]
+
+    return train
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_every_stage_and_world_size_gives_the_losses_of_one_process_without_zero(
+    run, stage: int, world_size: int
+) -> None:
+    reference, other = losses(run(0, 1)), losses(run(stage, world_size))
+    assert len(reference) == len(other) == 20
+    assert other == pytest.approx(reference, abs=1e-5)
+    assert reference[0] - reference[-1] > 0.5, "twenty steps must learn something, or equal losses prove nothing"
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_two_accumulation_steps_equal_one_of_double_size(run, stage: int) -> None:
+    once = losses(run(stage, 2))
+    twice = losses(run(stage, 2, "train.micro_batch_size=2"))
+    assert twice == pytest.approx(once, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_bf16_agrees_between_stages(run, stage: int) -> None:
+    reference, other = losses(run(1, 2, "train.precision=bf16")), losses(run(stage, 2, "train.precision=bf16"))
+    assert other == pytest.approx(reference, abs=5e-3)
+
+
+def test_bf16_without_zero_follows_fp32_under_autocast(run) -> None:
+    assert losses(run(0, 2, "train.precision=bf16")) == pytest.approx(losses(run(0, 2)), abs=2e-2)
+
+
+def test_the_gradient_norm_is_reported_at_every_stage_and_agrees(run) -> None:
+    norms = {stage: [line["gradient_norm"] for line in metrics(run(stage, 2))] for stage in range(4)}
+    for stage in (1, 2, 3):
+        assert norms[stage] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_activation_checkpointing_changes_nothing(run) -> None:
+    assert losses(run(1, 2, "train.activation_checkpointing=true")) == pytest.approx(losses(run(1, 2)), abs=1e-5)
+
+
+def test_clipping_is_the_same_at_every_stage(run) -> None:
+    clipped = [losses(run(stage, 2, "optim.gradient_clipping=0.1")) for stage in range(4)]
+    for stage in (1, 2, 3):
+        assert clipped[stage] == pytest.approx(clipped[0], abs=1e-5)
+    assert clipped[0] != pytest.approx(losses(run(0, 2)), abs=1e-4)

@@ -1,0 +1,69 @@
+"""Loading: verified first, refused where it does not fit, then exactly what was saved."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zhgpt.checkpoint.layout import (
+    ENGINE_TAG,
+    StepFolder,
+    find_checkpoint,
+    list_complete,
+    raise_problems,
+    read_manifest,
+    read_train_state,
+    verify_files,
+)
+from zhgpt.checkpoint.state import TrainState, check_resumable
+from zhgpt.distributed.process_group import Ranks
+from zhgpt.errors import BadDataError
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+
+def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
+    """The checkpoint a start should go on from, or None for step 0.
+
+    Args:
+        checkpoints: the run's ``checkpoints`` folder.
+        resume: ``auto`` (newest complete one, if any), ``never``, or the path of a checkpoint or a run.
+
+    Raises:
+        MissingInputError, BadDataError: a path was given and no complete checkpoint is there.
+    """
+    if resume == "never":
+        return None
+    if resume == "auto":
+        complete = list_complete(checkpoints)
+        return complete[-1] if complete else None
+    return find_checkpoint(Path(resume))
+
+
+def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> dict[str, Any]:
+    """Verifies every file (shared out over the ranks) and that this run may go on from it.
+
+    Returns:
+        The saved ``train_state.json``.
+
+    Raises:
+        BadDataError: damaged, on every rank. SettingError: does not fit this run.
+    """
+    files = read_manifest(folder.path)
+    problems = ranks.gather(verify_files(folder.path, files, ranks.rank, ranks.world_size))
+    raise_problems(folder.path, [sentence for part in problems for sentence in part])
+    saved = read_train_state(folder.path)
+    check_resumable(saved, present, str(folder.path))
+    return saved
+
+
+def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder) -> None:
+    """Puts weights and optimizer state of a verified checkpoint into the engine.
+
+    Raises:
+        BadDataError: DeepSpeed found nothing to load (it only warns and goes on with random weights).
+    """
+    loaded, _ = engine.load_checkpoint(
+        str(folder.path), tag=ENGINE_TAG, load_lr_scheduler_states=False, load_module_strict=True
+    )
+    if loaded is None:
+        raise BadDataError(f"{folder.path}: DeepSpeed loaded nothing from {ENGINE_TAG}/; use an older checkpoint")

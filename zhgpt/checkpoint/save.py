@@ -1,0 +1,142 @@
+"""Saving: written aside, hashed, committed only when every rank has succeeded."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from megatron_style_data.atomic import atomic_write_json, fsync_folder
+from zhgpt.checkpoint.layout import (
+    COMPLETE,
+    DELETING_SUFFIX,
+    ENGINE_TAG,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    PROBE,
+    SAVING_SUFFIX,
+    TRAIN_STATE,
+    file_hash,
+    list_complete,
+    step_folder_name,
+)
+from zhgpt.checkpoint.state import TrainState
+from zhgpt.distributed.process_group import Ranks
+from zhgpt.errors import StorageError
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+
+def save_checkpoint(
+    engine: "DeepSpeedEngine",
+    checkpoints: Path,
+    state: TrainState,
+    probe: dict[str, torch.Tensor],
+    ranks: Ranks,
+    keep_last: int,
+) -> Path:
+    """Saves one checkpoint; reached by all ranks.
+
+    Args:
+        engine: DeepSpeed's engine, between two steps.
+        checkpoints: the run's ``checkpoints`` folder, on a file system that all hosts share.
+        state: what :func:`zhgpt.checkpoint.state.check_resumable` will compare.
+        probe: ``tokens`` (B, S) int64 and ``logits`` (B, S, vocab_size) fp32 of this engine, for checking exports.
+        ranks: all ranks.
+        keep_last: complete checkpoints to keep; older ones are deleted after this one is committed.
+
+    Returns:
+        The committed folder.
+
+    Raises:
+        StorageError: a rank could not write. Raised on every rank; what was complete before is untouched.
+    """
+    final = checkpoints / step_folder_name(state.step)
+    saving = final.with_name(final.name + SAVING_SUFFIX)
+    _together(ranks, "prepare", saving, lambda: _prepare(saving) if ranks.is_first else None)
+    _together(ranks, "write", saving, lambda: _write_shards(engine, saving))
+    hashes = _together(ranks, "hash", saving, lambda: _hash_and_sync(saving, ranks))
+    files = {name: entry for part in hashes for name, entry in part.items()}
+    _together(ranks, "commit", saving, lambda: _commit(saving, final, files, state, probe) if ranks.is_first else None)
+    if ranks.is_first:
+        delete_old(checkpoints, keep_last)
+    return final
+
+
+def _together(ranks: Ranks, action: str, place: Path, work: Any) -> list[Any]:
+    """Runs ``work`` on every rank, then tells all of them whether all succeeded."""
+    result: Any = None
+    problem = ""
+    try:
+        result = work()
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        problem = f"rank {ranks.rank} on {ranks.host_names[ranks.rank]}: {error}"
+    outcomes = ranks.gather((problem, result))
+    problems = [outcome[0] for outcome in outcomes if outcome[0]]
+    if problems:
+        raise StorageError(
+            f"{place}: could not {action} the checkpoint: {'; '.join(problems)}; free space or mend the file system and "
+            "resume from the last complete checkpoint"
+        )
+    return [outcome[1] for outcome in outcomes]
+
+
+def _prepare(saving: Path) -> None:
+    shutil.rmtree(saving, ignore_errors=True)
+    saving.mkdir(parents=True)
+
+
+def _write_shards(engine: "DeepSpeedEngine", saving: Path) -> None:
+    engine.save_checkpoint(str(saving), tag=ENGINE_TAG, save_latest=False)
+
+
+def _hash_and_sync(saving: Path, ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """Every rank hashes and fsyncs its share of the files; DeepSpeed's own save has ended on all ranks by now."""
+    names = sorted(str(path.relative_to(saving)) for path in saving.rglob("*") if path.is_file())
+    return {name: _durable_entry(saving / name) for name in names[ranks.rank :: ranks.world_size]}
+
+
+def _durable_entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+    return {"bytes": path.stat().st_size, "xxh3_128": file_hash(path)}
+
+
+def _commit(
+    saving: Path, final: Path, files: dict[str, dict[str, Any]], state: TrainState, probe: dict[str, torch.Tensor]
+) -> None:
+    atomic_write_json(saving / TRAIN_STATE, state.to_json())
+    save_file({name: tensor.contiguous() for name, tensor in probe.items()}, str(saving / PROBE))
+    for name in (TRAIN_STATE, PROBE):
+        files[name] = _durable_entry(saving / name)
+    atomic_write_json(
+        saving / MANIFEST, {"format": FORMAT, "version": FORMAT_VERSION, "files": dict(sorted(files.items()))}
+    )
+    complete = {"step": state.step, "manifest_xxh3_128": file_hash(saving / MANIFEST)}
+    atomic_write_json(saving / COMPLETE, complete)
+    for folder in (saving / ENGINE_TAG, saving):
+        fsync_folder(folder)
+    if final.exists():  # the same step, saved again after a resume from an older checkpoint
+        _delete(final)
+    saving.rename(final)
+    fsync_folder(final.parent)
+
+
+def _delete(folder: Path) -> None:
+    """Renames first, so that a half-deleted checkpoint never looks complete."""
+    doomed = folder.with_name(folder.name + DELETING_SUFFIX)
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def delete_old(checkpoints: Path, keep_last: int) -> None:
+    """Deletes all but the newest ``keep_last`` complete checkpoints, and what an interrupted deletion left."""
+    for leftover in checkpoints.glob(f"step-*{DELETING_SUFFIX}"):
+        shutil.rmtree(leftover)
+    for old in list_complete(checkpoints)[: -max(1, keep_last)]:
+        _delete(old.path)

@@ -1,0 +1,136 @@
+"""Starting the ranks of one host, forwarding signals to them, and returning one honest exit code.
+
+DeepSpeed's launcher orphans its ranks on SIGTERM and returns 0 when it is killed itself; torchrun returns 1 whatever
+happened. A batch system needs 75 to mean "saved, requeue me", so ``zhgpt pretrain`` starts its ranks here.
+"""
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from zhgpt.distributed.environment import child_environment, threads_for_rank, visible_gpus_setting
+from zhgpt.errors import SettingError
+
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SECONDS_FROM_FIRST_DEATH_TO_KILL = 20.0
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """How many ranks start here and where they meet."""
+
+    processes: int
+    hosts: int
+    host_rank: int
+    master_address: str
+    master_port: int
+
+    @property
+    def world_size(self) -> int:
+        """Ranks on all hosts together."""
+        return self.processes * self.hosts
+
+
+def count_gpus() -> int:
+    """GPUs that processes started here may use, without importing torch."""
+    visible = visible_gpus_setting()
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines()) if listing.returncode == 0 else 0
+
+
+def check_launch_plan(plan: LaunchPlan) -> None:
+    """Refuses impossible numbers before anything starts."""
+    if plan.processes < 1:
+        raise SettingError(f"--num-processes is {plan.processes}; at least 1 process a host is needed")
+    if not 0 <= plan.host_rank < plan.hosts:
+        raise SettingError(f"--host-rank is {plan.host_rank}, expected 0 to {plan.hosts - 1} for --hosts {plan.hosts}")
+
+
+def _die_with_parent() -> None:
+    """In the child: ask for SIGTERM should the launcher vanish, so that no rank is left behind."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run_ranks(command: Sequence[str], plan: LaunchPlan) -> int:
+    """Runs ``command`` once a rank and waits for all of them.
+
+    SIGTERM, SIGUSR1 and SIGINT go on to every rank. When one rank fails, the others get 20 seconds and are then killed.
+
+    Args:
+        command: program and arguments, the same for each rank.
+        plan: from the command line or the scheduler.
+
+    Returns:
+        0 if every rank returned 0; else the code of the rank that failed first (128 + n for a signal n), where ranks
+        that we killed ourselves do not count.
+    """
+    check_launch_plan(plan)
+    threads = threads_for_rank(plan.processes)
+    ranks: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        send = signal.SIGTERM if number == signal.SIGINT else number
+        for process in ranks:
+            if process.poll() is None:
+                process.send_signal(send)
+
+    previous = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
+    try:
+        for local_rank in range(plan.processes):
+            environment = child_environment(
+                rank=plan.host_rank * plan.processes + local_rank,
+                local_rank=local_rank,
+                world_size=plan.world_size,
+                local_world_size=plan.processes,
+                hosts=plan.hosts,
+                address=plan.master_address,
+                port=plan.master_port,
+                threads=threads,
+            )
+            # A session of its own: Ctrl-C reaches the launcher alone, which passes it on once.
+            ranks.append(
+                subprocess.Popen(list(command), env=environment, start_new_session=True, preexec_fn=_die_with_parent)
+            )
+        return _wait(ranks)
+    finally:
+        for process in ranks:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
+    """Waits for all ranks; after the first failure the rest have a limited time."""
+    first_failure: int | None = None
+    kill_at = float("inf")
+    while True:
+        codes = [process.poll() for process in ranks]
+        if first_failure is None:
+            for local_rank, code in enumerate(codes):
+                if code is not None and code != 0:
+                    first_failure = code if code > 0 else 128 - code
+                    kill_at = time.monotonic() + SECONDS_FROM_FIRST_DEATH_TO_KILL
+                    if code < 0:
+                        name = signal.Signals(-code).name
+                        print(f"local rank {local_rank} was ended by {name}; ending the others", file=sys.stderr)
+                    break
+        if all(code is not None for code in codes):
+            return first_failure or 0
+        if time.monotonic() > kill_at:
+            for process in ranks:
+                if process.poll() is None:
+                    process.kill()
+        time.sleep(0.05)

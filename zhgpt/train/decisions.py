@@ -1,0 +1,110 @@
+"""Everything that follows from files and numbers alone: read, checked and described before anything starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_style_data.manifest import Manifest, check_tokenizer, load_manifest
+from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
+from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.batch_plan import BatchPlan, plan_batch
+from zhgpt.config.deepspeed_json import Accelerator, compose_deepspeed_config, composition_notes, load_deepspeed_json
+from zhgpt.config.description import describe_run
+from zhgpt.config.loading import load_run_config
+from zhgpt.config.model_shape import resolve_model
+from zhgpt.config.schema import ModelSection, RunConfig
+from zhgpt.distributed.local_launcher import count_gpus
+from zhgpt.model.shape import count_parameters, flops_per_token
+from zhgpt.train.arguments import PretrainArguments
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Checked inputs of a run; made without a process group, an accelerator or torch."""
+
+    config: RunConfig
+    deepspeed_json: dict[str, Any]
+    plan: BatchPlan
+    manifest: Manifest
+    model: ModelSection
+    tokenizer: Tokenizer
+    tokenizer_path: Path
+
+
+def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
+    """Reads and checks configuration, DeepSpeed JSON, dataset manifest and tokenizer.
+
+    Args:
+        arguments: the command line.
+        world_size: ranks that will run.
+
+    Raises:
+        SettingError, MissingInputError, BadDataError: with what to change.
+    """
+    config = load_run_config(arguments.config, arguments.overrides)
+    deepspeed_json = load_deepspeed_json(arguments.deepspeed_config)
+    plan = plan_batch(config, world_size)
+    manifest = load_manifest(config.data.train)
+    path = find_tokenizer(config, manifest)
+    tokenizer = load_tokenizer(path)
+    check_tokenizer(manifest, tokenizer)
+    model = resolve_model(config, manifest.tokenizer.vocab_size)
+    return Decisions(config, deepspeed_json, plan, manifest, model, tokenizer, path)
+
+
+def find_tokenizer(config: RunConfig, manifest: Manifest) -> Path:
+    """``data.tokenizer``, or where the tokenizer that the dataset was built with lies now."""
+    if config.data.tokenizer is not None:
+        return Path(config.data.tokenizer)
+    return manifest.tokenizer_path(config.data.train)
+
+
+def likely_accelerator(config: RunConfig) -> Accelerator:
+    """The accelerator a run here would take, found without touching one: the setting, else whether a GPU is listed."""
+    if config.launch.accelerator != "auto":
+        return config.launch.accelerator
+    return "cuda" if count_gpus() else "cpu"
+
+
+def run_numbers(decisions: Decisions) -> RunNumbers:
+    """Sizes that the description and the warnings are about."""
+    parameters = count_parameters(decisions.model)
+    return RunNumbers(
+        parameters=parameters.total,
+        embedding_parameters=parameters.embedding,
+        flops_per_token=flops_per_token(decisions.model, decisions.config.data.sequence_length),
+        train_tokens=decisions.manifest.splits["train"].tokens,
+    )
+
+
+def run_warnings(decisions: Decisions, accelerator: Accelerator) -> list[str]:
+    """What the run can hardly reach, said before it starts."""
+    return warnings_for(
+        decisions.config,
+        decisions.plan,
+        decisions.model,
+        decisions.deepspeed_json,
+        run_numbers(decisions),
+        accelerator=accelerator,
+    )
+
+
+def describe_decisions(decisions: Decisions) -> str:
+    """What ``--dry-run`` prints: batch plan, parameters, FLOPs, notes, warnings and the composed JSON.
+
+    Raises:
+        SettingError: the DeepSpeed JSON and the run do not go together.
+    """
+    accelerator = likely_accelerator(decisions.config)
+    composed = compose_deepspeed_config(
+        decisions.config, decisions.deepspeed_json, decisions.plan, accelerator=accelerator
+    )
+    return describe_run(
+        decisions.config,
+        decisions.plan,
+        decisions.model,
+        composed,
+        run_numbers(decisions),
+        notes=composition_notes(decisions.config, decisions.deepspeed_json),
+        warnings=run_warnings(decisions, accelerator),
+    )

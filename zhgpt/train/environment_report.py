@@ -1,0 +1,63 @@
+"""What a run ran on and decided, for ``environment.json`` and the report."""
+
+import platform
+from dataclasses import asdict
+from typing import Any
+
+import deepspeed
+import torch
+import transformers
+
+from zhgpt import __version__
+from zhgpt.distributed.process_group import Ranks
+from zhgpt.model.attention import AttentionChoice
+from zhgpt.model.shape import count_parameters, flops_per_token
+from zhgpt.train.decisions import Decisions, run_warnings
+from zhgpt.train.run_folder import now
+
+
+def describe_environment(
+    decisions: Decisions,
+    ranks: Ranks,
+    attention: AttentionChoice,
+    peak_tflops_per_rank: float | None,
+    peak_source: str,
+    optimizer_note: str,
+    first_step: int,
+) -> dict[str, Any]:
+    """A JSON-ready account of versions, machine, model, batch, data and warnings."""
+    manifest, config = decisions.manifest, decisions.config
+    device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else platform.processor() or "CPU"
+    return {
+        "started_at": now(),
+        "first_step": first_step,
+        "versions": {
+            "zhgpt": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "deepspeed": deepspeed.__version__,
+            "transformers": transformers.__version__,
+        },
+        "launcher": ranks.launcher,
+        "world_size": ranks.world_size,
+        "hosts": ranks.hosts,
+        "host_names": sorted(set(ranks.host_names)),
+        "accelerator": ranks.accelerator,
+        "device": device,
+        "threads_per_rank": torch.get_num_threads(),
+        "attention_backend": {"name": attention.name, "passed_over": list(attention.reasons)},
+        "optimizer": optimizer_note,
+        "peak_tflops_per_rank": peak_tflops_per_rank,
+        "peak_source": peak_source,
+        "parameters": asdict(count_parameters(decisions.model)),
+        "flops_per_token": flops_per_token(decisions.model, config.data.sequence_length),
+        "model": decisions.model.model_dump(mode="json"),
+        "batch_plan": asdict(decisions.plan),
+        "dataset": {
+            "prefix": config.data.train,
+            "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+            "splits": {name: asdict(split) for name, split in manifest.splits.items()},
+        },
+        "floor": asdict(manifest.floor) if manifest.floor is not None else None,
+        "warnings": run_warnings(decisions, ranks.accelerator),
+    }

@@ -1,0 +1,34 @@
+"""The training loop."""
+
+from zhgpt.errors import StoppedBySignal
+from zhgpt.train.stop import describe_signal
+from zhgpt.train.training import Training, evaluate, evaluation_is_due, is_due, measure, save, save_is_due, train_step
+
+
+def train(training: Training) -> None:
+    """Runs from the first step to the last.
+
+    Every rank reaches every call below the same number of times: what differs between ranks (a signal, a full disk) is
+    agreed on before it is acted on.
+
+    Raises:
+        StoppedBySignal: any rank was asked to stop; all have saved the step they had reached.
+        DivergedError: the loss or gradient norm is no longer finite.
+        StorageError: a checkpoint could not be written.
+    """
+    for step in range(training.first_step, training.plan.steps):
+        result = train_step(training, step)
+        done = step + 1
+        stop_signal = training.ranks.maximum(training.stop.signal_number)
+
+        if is_due(training, done) or stop_signal != 0:
+            record = measure(training, done, result)
+            samples = evaluate(training, record) if evaluation_is_due(training, done) else []
+            training.outputs.step(record, samples)
+        if save_is_due(training, done) or stop_signal != 0:
+            save(training, done)
+        if stop_signal != 0 and done < training.plan.steps:
+            raise StoppedBySignal(
+                f"{describe_signal(stop_signal)} after step {done} of {training.plan.steps}: checkpoint saved; start the "
+                "same command again to go on"
+            )

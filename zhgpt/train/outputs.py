@@ -1,0 +1,123 @@
+"""What a run shows and writes as it goes: metrics, text samples, events, console. Only rank 0 does any of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_style_data.atomic import atomic_write_text
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.schema import RunConfig
+from zhgpt.distributed.process_group import Ranks
+from zhgpt.train.console import Console
+from zhgpt.train.metrics import RunLog, open_run_log
+from zhgpt.train.run_folder import RunFolder
+from zhgpt.train.sinks import enabled_sinks
+from zhgpt.train.text_samples import samples_path
+
+
+@dataclass
+class Outputs:
+    """Rank 0's log and console; on other ranks both are None and every method does nothing."""
+
+    folder: RunFolder
+    log: RunLog | None = None
+    console: Console | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: RunFolder,
+        config: RunConfig,
+        plan: BatchPlan,
+        ranks: Ranks,
+        report: dict[str, Any],
+        resumed_step: int | None,
+    ) -> "Outputs":
+        """Opens what is written to, bringing an earlier attempt's metrics to the step that this one goes on from.
+
+        Args:
+            folder: the run's folder.
+            config: settings shown beside the curves.
+            plan: the batch arithmetic, shown at the start.
+            ranks: all ranks.
+            report: from :func:`zhgpt.train.environment_report.describe_environment`.
+            resumed_step: the loaded checkpoint's step, None for a start from nothing.
+        """
+        if not ranks.is_first:
+            return cls(folder)
+        console = Console()
+        log = open_run_log(
+            folder.path,
+            enabled_sinks(config.log),
+            run_name=config.run.name,
+            settings=config.model_dump(mode="json"),
+            resumed_step=resumed_step,
+            say=console.message,
+        )
+        log.event("started", step=resumed_step or 0, world_size=ranks.world_size, hosts=report["host_names"])
+        console.start(config.run.name, plan, start_facts(report), resumed_step=resumed_step)
+        for warning in report["warnings"]:
+            console.message(f"warning: {warning}")
+        return cls(folder, log, console)
+
+    def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+        """Writes one metrics line, and at evaluations the text samples."""
+        if self.log is None or self.console is None:
+            return
+        self.log.record(record)
+        self.console.step(record)
+        if "valid_loss" in record or samples:
+            self.console.evaluation(record, samples)
+        if samples:
+            self.folder.samples.mkdir(exist_ok=True)
+            lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+            atomic_write_text(samples_path(self.folder.samples, record["step"]), lines)
+
+    def saved(self, step: int, path: Path, seconds: float) -> None:
+        """Notes a committed checkpoint."""
+        if self.log is not None and self.console is not None:
+            self.log.event("checkpoint_saved", step=step, path=path.name, seconds=round(seconds, 3))
+            self.log.sync()
+            self.console.message(f"saved {path} in {seconds:.1f} s")
+
+    def message(self, text: str) -> None:
+        """Shows one line."""
+        if self.console is not None:
+            self.console.message(text)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Writes one line to events.jsonl."""
+        if self.log is not None:
+            self.log.event(name, **fields)
+
+    def close(self) -> None:
+        """Closes files and console."""
+        if self.console is not None:
+            self.console.close()
+        if self.log is not None:
+            self.log.close()
+
+
+def start_facts(report: dict[str, Any]) -> dict[str, str]:
+    """The lines shown at the start, by name."""
+    parameters, attention = report["parameters"], report["attention_backend"]
+    passed_over = f" ({'; '.join(attention['passed_over'])})" if attention["passed_over"] else ""
+    peak = report["peak_tflops_per_rank"]
+    floor = report["floor"]
+    facts = {
+        "model": f"{report['model']['model_type']}, {parameters['total']:,} parameters ({parameters['non_embedding']:,} without "
+        f"embeddings), {report['flops_per_token']:,} FLOPs a token",
+        "device": f"{report['world_size']} × {report['device']} ({report['accelerator']}) on {report['hosts']} host(s), "
+        f"started by {report['launcher']}",
+        "peak": f"{peak:.2f} TFLOPS a rank ({report['peak_source']})" if peak else report["peak_source"],
+        "attention": attention["name"] + passed_over,
+        "optimizer": report["optimizer"],
+        "data": f"{report['dataset']['prefix']}: {report['dataset']['splits']['train']['tokens']:,} tokens to train on",
+    }
+    if floor is not None:
+        facts["floor"] = (
+            f"unigram {floor['unigram_loss']:.3f} nats a token = {floor['unigram_bits_per_byte']:.3f} bits a byte, "
+            f"bigram {floor['bigram_bits_per_byte']:.3f}: a model at the unigram line knows only which tokens are frequent"
+        )
+    return facts

@@ -1,0 +1,200 @@
+"""One pretraining run on one rank: everything is built here, in order, then the loop runs."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from megatron_style_data.atomic import atomic_folder
+from megatron_style_data.samples import Samples
+from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
+from zhgpt.checkpoint.state import TrainState
+from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
+from zhgpt.config.loading import run_config_to_yaml
+from zhgpt.config.schema import RunConfig
+from zhgpt.distributed.environment import RankEnvironment
+from zhgpt.distributed.process_group import Ranks, join_ranks
+from zhgpt.model.attention import choose_attention_backend
+from zhgpt.model.initialise import initialise_weights
+from zhgpt.model.shape import decoder_shape, flops_per_token
+from zhgpt.model.transformer import CausalLM
+from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.decisions import Decisions
+from zhgpt.train.engine import build_engine
+from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.logs import log_to_file, quiet_libraries
+from zhgpt.train.loop import train
+from zhgpt.train.optimizer import choose_optimizer
+from zhgpt.train.outputs import Outputs
+from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, write_run_files
+from zhgpt.train.sinks import check_sinks
+from zhgpt.train.stop import StopRequest
+from zhgpt.train.text_samples import TextSampler
+from zhgpt.train.throughput import peak_tflops
+from zhgpt.train.training import HeldOut, Training
+
+
+def pretrain(
+    arguments: PretrainArguments,
+    decisions: Decisions,
+    environment: RankEnvironment,
+    accelerator: Literal["cpu", "cuda"],
+    stop: StopRequest,
+) -> None:
+    """Runs one rank from start to the target step.
+
+    Args:
+        arguments: the command line.
+        decisions: configuration, plan, data and model as checked by :func:`zhgpt.train.decisions.decide`.
+        environment: who this rank is.
+        accelerator: from :func:`zhgpt.distributed.process_group.prepare_rank`, called before this module was imported.
+        stop: already listening for signals.
+
+    Raises:
+        UserError: any of its kinds, each with its exit code; from step 0 on also in ``exit_status.json``.
+    """
+    config = decisions.config
+    quiet_libraries()
+    check_sinks(config.log)
+    folder = RunFolder(config.run.run_dir)
+    ranks = join_ranks(
+        environment,
+        accelerator=accelerator,
+        expected_hosts=config.launch.hosts,
+        timeout_seconds=config.launch.timeout_seconds,
+    )
+    lock = ranks.first_does(lambda: open_folder(folder, arguments.resume))
+    try:
+        with exit_status_of(folder, ranks.rank, ranks.world_size, decisions.plan.steps):
+            log_to_file(folder.logs, ranks.rank)
+            training = build(arguments, decisions, folder, ranks, stop)
+            try:
+                train(training)
+            finally:
+                training.outputs.close()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def open_folder(folder: RunFolder, resume: str) -> RunLock:
+    """Takes the run's lock and clears the last attempt's exit status."""
+    check_resume_never(folder, resume)
+    lock = RunLock(folder)
+    folder.exit_status.unlink(missing_ok=True)
+    return lock
+
+
+def build(
+    arguments: PretrainArguments, decisions: Decisions, folder: RunFolder, ranks: Ranks, stop: StopRequest
+) -> Training:
+    """Model, engine, checkpoint, data and outputs, in this order."""
+    config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
+    deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
+    state = initial_state(decisions, ranks)
+    checkpoint = choose_checkpoint(folder.checkpoints, arguments.resume)
+    if checkpoint is not None:
+        saved = check_checkpoint(checkpoint, state, ranks)
+        state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
+
+    backend = choose_attention_backend(
+        decisions.model.attention_backend, ranks.device.type, attention_dtype(config), decoder_shape(decisions.model).head_dim
+    )
+    module = CausalLM(decisions.model, backend.name, activation_checkpointing=config.train.activation_checkpointing)
+    initialise_weights(module, decisions.model, config.run.seed)
+    module.to(ranks.device)
+    optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
+    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config, ranks)
+    if checkpoint is not None:
+        load_checkpoint(engine, checkpoint)
+
+    samples = open_samples(config, "train")
+    valid = manifest.splits.get("valid")
+    held_out = None
+    if valid is not None and valid.tokens > 0:
+        held_out = HeldOut(open_samples(config, "valid"), valid.utf8_bytes)
+    train_split = manifest.splits["train"]
+    peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
+    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
+    ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
+    outputs = Outputs.open(folder, config, plan, ranks, report, resumed_step=state.step if checkpoint else None)
+    return Training(
+        config=config,
+        plan=plan,
+        ranks=ranks,
+        engine=engine,
+        samples=samples,
+        held_out=held_out,
+        tokens_per_byte=train_split.tokens / train_split.utf8_bytes,
+        text_sampler=TextSampler(
+            decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks
+        ),
+        folder=folder,
+        outputs=outputs,
+        stop=stop,
+        state=state,
+        flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
+        peak_tflops_per_rank=peak,
+    )
+
+
+def open_samples(config: RunConfig, split: str) -> Samples:
+    """The samples of one split; the held-out order never depends on the run's seed."""
+    return Samples.open(
+        config.data.train,
+        split=split,
+        sequence_length=config.data.sequence_length,
+        seed=config.run.seed if split == "train" else 0,
+        shuffle=True,
+    )
+
+
+def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
+    """The identity of this run, at step 0."""
+    import deepspeed
+
+    config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
+    return TrainState(
+        step=0,
+        consumed_samples=0,
+        world_size=ranks.world_size,
+        zero_stage=zero_stage(decisions.deepspeed_json),
+        precision=config.train.precision,
+        global_batch_size=plan.global_batch_size,
+        micro_batch_size=plan.micro_batch_size,
+        sequence_length=config.data.sequence_length,
+        seed=config.run.seed,
+        model=decisions.model.model_dump(mode="json"),
+        dataset={
+            "fingerprint": manifest.fingerprint,
+            "tokens": manifest.splits["train"].tokens,
+            "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+        },
+        optimizer=config.optim.name,
+        deepspeed_version=deepspeed.__version__,
+    )
+
+
+def attention_dtype(config: RunConfig) -> torch.dtype:
+    """The dtype attention computes in."""
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.train.precision]
+
+
+def write_start(
+    folder: RunFolder, decisions: Decisions, deepspeed_config: dict[str, Any], report: dict[str, Any]
+) -> None:
+    """Rank 0 writes what was decided, and copies the tokenizer so that the folder stands on its own."""
+    write_run_files(folder, run_config_to_yaml(decisions.config), deepspeed_config, report)
+    if not folder.tokenizer.exists():
+        copy_tokenizer(decisions.tokenizer_path, folder.tokenizer)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies a tokenizer's folder, or the one file it consists of."""
+    with atomic_folder(target) as aside:
+        if source.is_dir():
+            shutil.copytree(source, aside, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, aside / source.name)

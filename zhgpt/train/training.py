@@ -1,0 +1,257 @@
+"""What a running training is made of, and the small steps that the loop is written in."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from megatron_style_data.samples import Batch, Samples
+from zhgpt.checkpoint.save import save_checkpoint
+from zhgpt.checkpoint.state import TrainState
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.schema import RunConfig
+from zhgpt.distributed.process_group import Ranks
+from zhgpt.errors import DivergedError, OutOfMemoryError
+from zhgpt.evaluate.validation import validate
+from zhgpt.train.batches import micro_batch, to_device
+from zhgpt.train.engine import partitioned_gradient_norm, set_learning_rate, unpartitioned_gradient_norm
+from zhgpt.train.outputs import Outputs
+from zhgpt.train.run_folder import RunFolder
+from zhgpt.train.schedule import learning_rate_at
+from zhgpt.train.stop import StopRequest
+from zhgpt.train.text_samples import TextSampler
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The validation split and its size in bytes."""
+
+    samples: Samples
+    utf8_bytes: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """All parts of one run on one rank; built once, in order, by :func:`zhgpt.train.pretrain.pretrain`."""
+
+    config: RunConfig
+    plan: BatchPlan
+    ranks: Ranks
+    engine: "DeepSpeedEngine"
+    samples: Samples
+    held_out: HeldOut | None
+    tokens_per_byte: float
+    """Of the training split; turns nats a token into bits a byte."""
+    text_sampler: TextSampler
+    folder: RunFolder
+    outputs: Outputs
+    stop: StopRequest
+    state: TrainState
+    """Identity of the run; ``step`` and ``consumed_samples`` are those of the start."""
+    flops_per_token: int
+    peak_tflops_per_rank: float | None
+    clock: "Clock" = field(default_factory=lambda: Clock())
+
+    @property
+    def first_step(self) -> int:
+        """0, or where the checkpoint left off."""
+        return self.state.step
+
+
+@dataclass
+class Clock:
+    """Throughput of training alone: evaluation and saving stop the clock."""
+
+    started: float = field(default_factory=time.perf_counter)
+    lap_started: float = field(default_factory=time.perf_counter)
+    lap_tokens: int = 0
+    total_seconds: float = 0.0
+    total_tokens: int = 0
+
+    def lap(self) -> float:
+        """Tokens a second of all ranks since the last lap or resume; call it when the device has finished."""
+        now = time.perf_counter()
+        seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
+        self.total_seconds += seconds
+        self.total_tokens += tokens
+        self.lap_started, self.lap_tokens = now, 0
+        return tokens / seconds
+
+    def resume(self) -> None:
+        """Starts the lap anew after work that is no training."""
+        self.lap_started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One optimizer step as this rank saw it; nothing here has waited for the device."""
+
+    nats: torch.Tensor
+    """Sum over this rank's targets, fp32 scalar on the device."""
+    targets: int
+    """Targets of the whole global batch."""
+    learning_rate: float
+    gradient_norm: float | None
+
+
+def train_step(training: Training, step: int) -> StepResult:
+    """One optimizer step: micro-steps of forward and backward, then the update.
+
+    The loss handed to DeepSpeed is the sum of nats times (ranks x micro-steps) / targets of the global batch. DeepSpeed
+    divides by the micro-steps and averages over the ranks, so the gradient is that of the mean over all targets, exactly,
+    also where the last sample of an epoch has fewer targets.
+    """
+    plan, engine, config = training.plan, training.engine, training.config
+    rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
+    set_learning_rate(engine, rate)
+    targets = training.samples.targets_in(step * plan.global_batch_size, plan.global_batch_size)
+    scale = plan.data_parallel_size * plan.gradient_accumulation_steps / targets
+    total: torch.Tensor | None = None
+    norm: float | None = None
+    engine.train()
+    try:
+        for micro_step in range(plan.gradient_accumulation_steps):
+            batch = micro_batch(training.samples, plan, step, micro_step, training.ranks.rank)
+            nats = forward(training, batch)
+            engine.backward(nats * scale)
+            total = nats.detach() if total is None else total + nats.detach()
+            if engine.is_gradient_accumulation_boundary() and is_due(training, step + 1):
+                norm = unpartitioned_gradient_norm(engine)
+            engine.step()
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(config, str(error)) from None
+    assert total is not None
+    training.clock.lap_tokens += plan.tokens_per_step
+    return StepResult(total, targets, rate, norm)
+
+
+def out_of_memory(config: RunConfig, detail: str) -> OutOfMemoryError:
+    """What to say when a step does not fit."""
+    size = config.train.micro_batch_size
+    smaller = (
+        f"train.micro_batch_size={size // 2}"
+        if size > 1
+        else "train.activation_checkpointing=true or a higher ZeRO stage"
+    )
+    return OutOfMemoryError(
+        f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {smaller} "
+        f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
+    )
+
+
+def forward(training: Training, batch: Batch) -> torch.Tensor:
+    """Sum of nats over the targets of one batch, fp32 scalar on the device."""
+    inputs = to_device(
+        batch, training.ranks.device, attend_across_documents=training.config.data.attend_across_documents
+    )
+    nats: torch.Tensor = training.engine(
+        inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
+    )
+    return nats
+
+
+def is_due(training: Training, done: int) -> bool:
+    """Whether a metrics line is due after ``done`` steps: by interval, at evaluations and saves, and at the first step."""
+    config = training.config
+    return (
+        done % config.log.every_steps == 0
+        or done == training.first_step + 1
+        or evaluation_is_due(training, done)
+        or save_is_due(training, done)
+    )
+
+
+def evaluation_is_due(training: Training, done: int) -> bool:
+    """Whether to evaluate after ``done`` steps."""
+    return done % training.config.evaluate.every_steps == 0 or done == training.plan.steps
+
+
+def save_is_due(training: Training, done: int) -> bool:
+    """Whether to save after ``done`` steps."""
+    return done % training.config.checkpoint.every_steps == 0 or done == training.plan.steps
+
+
+def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]:
+    """The metrics line of one step; the only place that waits for the device.
+
+    Raises:
+        DivergedError: loss or gradient norm is not finite. Raised on every rank, before anything is saved.
+    """
+    norm = result.gradient_norm
+    if norm is None:
+        norm = partitioned_gradient_norm(training.engine)
+    (nats,) = training.ranks.sums([float(result.nats.double().item())])
+    loss = nats / result.targets
+    if not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
+        raise DivergedError(
+            f"step {done}: loss {loss}, gradient norm {norm}; the last complete checkpoint in {training.folder.checkpoints} "
+            f"is from before. Lower optim.learning_rate (now {result.learning_rate:.3g}), lengthen schedule.warmup_steps, or "
+            "set optim.gradient_clipping=1.0"
+        )
+    rate = training.clock.lap()
+    peak = training.peak_tflops_per_rank
+    flops = rate * training.flops_per_token
+    return {
+        "step": done,
+        "loss": loss,
+        "bits_per_byte": loss / math.log(2) * training.tokens_per_byte,
+        "learning_rate": result.learning_rate,
+        "gradient_norm": norm,
+        "tokens_per_second": rate,
+        "mfu": None if peak is None else flops / (peak * 1e12 * training.ranks.world_size),
+        "consumed_tokens": done * training.plan.tokens_per_step,
+        "elapsed_seconds": time.perf_counter() - training.clock.started,
+        "eta_seconds": (training.plan.steps - done)
+        * training.plan.tokens_per_step
+        * training.clock.total_seconds
+        / max(1, training.clock.total_tokens),
+    }
+
+
+def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Adds held-out loss to ``record`` and returns text samples; reached by all ranks."""
+    training.engine.eval()
+    with torch.no_grad():
+        if training.held_out is not None:
+            validation = validate(
+                lambda batch: forward(training, batch),
+                training.held_out.samples,
+                training.held_out.utf8_bytes,
+                micro_batch_size=training.plan.micro_batch_size,
+                samples_asked=training.config.evaluate.samples,
+                ranks=training.ranks,
+            )
+            record["valid_loss"] = validation.loss
+            record["valid_perplexity"] = validation.perplexity
+            record["valid_bits_per_byte"] = validation.bits_per_byte
+        samples = training.text_sampler.write(training.engine)
+    training.engine.train()
+    training.clock.resume()
+    return samples
+
+
+def save(training: Training, done: int) -> None:
+    """Saves a checkpoint after ``done`` steps; reached by all ranks."""
+    state = TrainState(
+        **{**training.state.to_json(), "step": done, "consumed_samples": done * training.plan.global_batch_size}
+    )
+    training.engine.eval()
+    with torch.no_grad():
+        probe = training.text_sampler.probe(training.engine)
+    training.engine.train()
+    started = time.perf_counter()
+    path = save_checkpoint(
+        training.engine,
+        training.folder.checkpoints,
+        state,
+        probe,
+        training.ranks,
+        training.config.checkpoint.keep_last,
+    )
+    training.outputs.saved(done, path, time.perf_counter() - started)
+    training.clock.resume()
