@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,7 +60,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             os.replace(aside, target)
             fsync_folder(target.parent)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that brought us here is the one to report
+            aside.unlink()
         raise
 
 

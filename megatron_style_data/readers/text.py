@@ -43,7 +43,7 @@ def _blocks(bad: BadDocuments) -> Iterator[tuple[int, str]]:
             yield from _one_block(bad, first, block, size)
             block, first, size = [], number + 1, 0
             continue
-        size += longest + 1 if line is None else len(line) + 1
+        size += (longest + 1 if line is None else len(line)) + 1
         if size > longest + 1:
             block = []  # counted as too long at its end
         elif line is not None:
