@@ -87,7 +87,7 @@ def usual_learning_rate(parameters: int) -> float:
     (Kaplan et al. 2020, appendix D.6), which meets the table at its first row to within 10 %.
     """
     smallest, largest = GPT3_LEARNING_RATES[0], GPT3_LEARNING_RATES[-1]
-    if parameters <= smallest[0]:
+    if parameters < smallest[0]:
         return max(smallest[1], 0.003239 - 0.0001395 * math.log(max(1, parameters)))
     if parameters >= largest[0]:
         return largest[1]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.problems import Origins, dotted_keys, problem_sentences
 from zhgpt.config.schema import RunConfig
+from zhgpt.config.values import spell
 from zhgpt.config.yaml_text import parse_yaml
 from zhgpt.errors import MissingInputError, SettingError
 
@@ -30,7 +31,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     parsed = parse_yaml(_read(path), str(path))
     if not isinstance(parsed.value, Mapping):
         raise SettingError(
-            f"{path}: expected sections (run, data, model, train …) with keys, found {_kind(parsed.value)}"
+            f"{path}: expected sections (run, data, model, train …) with keys, found {spell(parsed.value)}"
         )
     origins = Origins(str(path), parsed.lines)
     values = {key: {} if value is None else value for key, value in parsed.value.items()}
@@ -90,10 +91,6 @@ def _apply_override(values: dict[str, Any], override: str, origins: Origins) -> 
     inside = values.setdefault(section, {})
     if isinstance(inside, Mapping):
         values[section] = {**inside, name: value}
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 __all__ = ["Origins", "load_run_config", "resolve_model", "run_config_to_yaml", "validate_run_config"]

@@ -20,6 +20,14 @@ BOUNDS: dict[str, tuple[str, str]] = {
     "less_than_equal": ("at most", "le"),
 }
 
+WANTED: dict[str, str] = {
+    "path_type": "expected a path",
+    "tuple_type": "expected a list",
+    "string_too_short": "must not be empty",
+    "model_type": "expected keys and values below it",
+    "model_attributes_type": "expected keys and values below it",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Origins:
@@ -33,6 +41,9 @@ class Origins:
         """Place of the value with this dotted key: `file line N`, `override a.b=c`, or the file alone."""
         if key in self.overrides:
             return f"override {self.overrides[key]}"
+        for name, override in self.overrides.items():
+            if name.startswith(f"{key}."):
+                return f"override {override}"
         line = self.lines.get(key)
         return self.file if line is None else f"{self.file} line {line}"
 
@@ -53,6 +64,8 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
     where = origins.of(setting)
     if kind == "extra_forbidden":
         yield f"{where}: {unknown_key_sentence(key)}"
+    elif kind == "missing" and key.count(".") == 2:
+        yield f"{where}: {setting}: expected one more item, found {spell(found)}"
     elif kind == "missing":
         yield f"{origins.file}: {_missing_sentence(key)}"
     else:
@@ -70,7 +83,7 @@ def _expectation(details: ErrorDetails, found: Any) -> str:
         return _reason(details)
     if kind in BOUNDS:
         words, name = BOUNDS[kind]
-        return f"must be {words} {context[name]}, found {spell(found)}"
+        return f"must be {words} {context[name]:.10g}, found {spell(found)}"
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
         near = difflib.get_close_matches(str(found), expected.replace(" or ", ", ").split(", "))
@@ -79,10 +92,10 @@ def _expectation(details: ErrorDetails, found: Any) -> str:
     if kind == "string_type":
         quoted = f"; write '\"{found}\"' to mean text" if isinstance(found, int | float) else ""
         return f"expected text, found {spell(found)}{quoted}"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"expected keys and values below it, found {spell(found)}"
-    if kind == "finite_number":
-        return f"must be a finite number, found {spell(found)}"
+    if kind in WANTED:
+        return f"{WANTED[kind]}, found {spell(found)}"
+    if kind in ("too_long", "too_short"):
+        return f"expected {context.get('max_length', context.get('min_length'))} items, found {spell(found)}"
     return f"{details['msg'][:1].lower()}{details['msg'][1:]}, found {spell(found)}"
 
 
@@ -127,6 +140,10 @@ def unknown_key_sentence(key: str) -> str:
             f"{key} belongs to the DeepSpeed JSON, not to the run's YAML: put {place}{owner} into the file given with "
             "--deepspeed_config"
         )
+    if not name:
+        sections = difflib.get_close_matches(section, list(RunConfig.model_fields), n=1)
+        if sections:
+            return f"unknown section {section}; did you mean {sections[0]}?"
     meant = FAMILIAR_NAMES.get(last) or RUN_CONFIG_OWNS.get(last) or ", ".join(_near_keys(key, last))
     return f"unknown key {key}; did you mean {meant}?" if meant else f"unknown key {key}; {_listing(section)}"
 

@@ -14,7 +14,7 @@ from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.values import check_run_name, default_warmup_steps, real_number, switch, whole_number
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
-Real = Annotated[float, BeforeValidator(real_number), Field(allow_inf_nan=False)]
+Real = Annotated[float, BeforeValidator(real_number)]
 Switch = Annotated[bool, BeforeValidator(switch)]
 
 DEFAULT_PROMPTS = ("村民们都很高兴，在", "中国的历史", "有一天，他对我说：“", "根据本法的规定，")

@@ -1,5 +1,6 @@
 """Checks of single values, stricter than pydantic's: no text taken for a number, no number for a switch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,8 @@ def real_number(value: object) -> object:
         ValueError: anything else, saying what was found.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"must be a finite number, found {value}")
         return value
     advice = _unquoted(value) if isinstance(value, str) else ""
     raise ValueError(f"expected a number, found {spell(value)}{advice}")
@@ -90,6 +93,6 @@ def default_warmup_steps(values: Any) -> Any:
         return values
     steps = train.get("steps") if isinstance(train, Mapping) else getattr(train, "steps", None)
     warmup = 0
-    if isinstance(steps, int | float) and steps > 0:
+    if isinstance(steps, int | float) and 0 < steps < math.inf:
         warmup = min(MOST_WARMUP_STEPS, max(1, int(steps) // 50), int(steps) - 1)
     return {**values, "schedule": {**schedule, "warmup_steps": warmup}}

@@ -55,8 +55,9 @@ def parse_yaml(text: str, origin: str) -> YamlText:
     Raises:
         SettingError: not YAML, a key twice, or a tag that asks for anything but plain values.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return YamlText(None, {})
@@ -68,9 +69,10 @@ def parse_yaml(text: str, origin: str) -> YamlText:
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise SettingError(f"{origin}{place}: not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise SettingError(f"{origin}: not YAML: {error}") from error
+        raise SettingError(f"{origin}: not YAML: {' '.join(str(error).split())}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _record_lines(node: yaml.Node, prefix: str, depth: int, lines: dict[str, int], origin: str) -> None:

@@ -1,0 +1,182 @@
+"""Warnings: what a run cannot reach, told before it starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zhgpt.config.advice import GPT3_LEARNING_RATES, RunNumbers, usual_learning_rate, warnings_for
+from zhgpt.config.batch_plan import plan_batch
+from zhgpt.config.model_shape import resolve_model
+from zhgpt.config.schema import RunConfig
+from zhgpt.config.zero_rules import Accelerator
+
+LoadText = Callable[..., RunConfig]
+Warn = Callable[..., list[str]]
+ZERO1 = {"zero_optimization": {"stage": 1}}
+
+
+@pytest.fixture
+def warn(load_text: LoadText) -> Warn:
+    """Warnings of a run of 100M parameters on 2.05B tokens (20.5 a parameter), with overrides."""
+
+    def warnings(
+        *overrides: str,
+        parameters: int = 100_000_000,
+        embedding: int = 24_000_000,
+        train_tokens: int | None = 3_000_000_000,
+        ds_json: dict[str, Any] = ZERO1,
+        world_size: int = 2,
+        accelerator: Accelerator = "cpu",
+    ) -> list[str]:
+        config = load_text("train.global_batch_size=4000", "train.steps=4000", *overrides)
+        plan = plan_batch(config, world_size)
+        numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens)
+        model = resolve_model(config, 32_000)
+        return warnings_for(config, plan, model, ds_json, numbers, accelerator=accelerator)
+
+    return warnings
+
+
+def test_a_sound_run_is_not_warned_of(warn: Warn) -> None:
+    assert warn() == []
+
+
+def test_few_tokens_a_parameter_say_the_ratio_and_what_it_means(warn: Warn) -> None:
+    assert warn("train.steps=100") == [
+        "the run trains 100M parameters on 51.2M tokens: 0.51 tokens a parameter where about 20 is usual (Hoffmann et al. "
+        "2022); so little teaches which tokens are frequent and not much else: expect repetition. About 3,907 steps of "
+        "this batch would reach it, or a smaller model."
+    ]
+
+
+def test_a_middling_ratio_is_called_undertrained(warn: Warn) -> None:
+    [warning] = warn("train.steps=2000")
+    assert "100M parameters on 1.02B tokens: 10 tokens a parameter" in warning
+    assert "the model will be undertrained, and more tokens improve it more than any other setting" in warning
+
+
+def test_a_ratio_near_20_is_not_warned_of(warn: Warn) -> None:
+    assert warn("train.steps=3600") == []
+
+
+def test_the_steps_it_names_reach_the_ratio(warn: Warn) -> None:
+    assert warn("train.steps=3907") == []
+
+
+def test_many_passes_over_the_data_are_warned_of(warn: Warn) -> None:
+    assert warn(train_tokens=100_000_000) == [
+        "the run reads the data 20.5 times (2.05B tokens of 100M); beyond about 4 passes repeats teach little and are "
+        "learnt by heart (Muennighoff et al. 2023). Add text, or stay near 781 steps."
+    ]
+
+
+def test_more_tokens_than_the_data_has_are_mentioned(warn: Warn) -> None:
+    assert warn(train_tokens=1_000_000_000) == [
+        "the run wants 2.05B tokens and the data has 1.00B: each is read 2.05 times."
+    ]
+
+
+def test_without_a_dataset_nothing_is_said_of_it(warn: Warn) -> None:
+    assert warn(train_tokens=None) == []
+
+
+def test_a_fine_tuning_learning_rate_is_named_as_such(warn: Warn) -> None:
+    assert warn("optim.learning_rate=2e-5") == [
+        "optim.learning_rate 2e-05 is a fine-tuning value for 100M parameters: pretraining takes about 6.7e-04 (Kaplan et "
+        "al. 2020), 1e-04 to 3e-03 at most; the model would hardly learn."
+    ]
+
+
+def test_a_fine_tuning_learning_rate_is_measured_by_gpt3_where_its_table_begins(warn: Warn) -> None:
+    warnings = warn("optim.learning_rate=2e-5", parameters=300_000_000)
+    assert any(
+        "a fine-tuning value for 300M parameters: pretraining takes about 3.3e-04 (GPT-3's table)" in w
+        for w in warnings
+    )
+
+
+def test_a_low_learning_rate_is_warned_of(warn: Warn) -> None:
+    [warning] = warn("optim.learning_rate=1e-4")
+    assert "optim.learning_rate 0.0001 is low for 100M parameters" in warning
+
+
+def test_a_high_learning_rate_is_warned_of(warn: Warn) -> None:
+    [warning] = warn("optim.learning_rate=1e-2")
+    assert "optim.learning_rate 0.01 is high for 100M parameters" in warning
+    assert "the loss may diverge" in warning
+
+
+@pytest.mark.parametrize("rate", ["3e-4", "6e-4", "1e-3", "2e-3"])
+def test_learning_rates_that_pretrain_pass(warn: Warn, rate: str) -> None:
+    assert warn(f"optim.learning_rate={rate}") == []
+
+
+@pytest.mark.parametrize(
+    ("override", "warning"),
+    [
+        (
+            "schedule.warmup_steps=0",
+            "schedule.warmup_steps is 0: the first steps take the full learning rate while Adam's averages are empty.",
+        ),
+        (
+            "optim.weight_decay=0",
+            "optim.weight_decay is 0: 0.1 is usual in pretraining and keeps long runs stable.",
+        ),
+        (
+            "optim.gradient_clipping=0",
+            "optim.gradient_clipping is 0: one bad batch can undo the run; 1.0 is usual.",
+        ),
+        (
+            "model.max_position_embeddings=1024",
+            "model.max_position_embeddings 1024 exceeds data.sequence_length 128: positions past the latter are never "
+            "trained.",
+        ),
+    ],
+)
+def test_a_setting_of_another_kind_of_training_is_warned_of(warn: Warn, override: str, warning: str) -> None:
+    assert warn(override) == [warning]
+
+
+def test_a_model_that_is_mostly_vocabulary_is_warned_of(warn: Warn) -> None:
+    assert warn(embedding=70_000_000) == [
+        "70 % of the parameters are the vocabulary's tables (32,000 ids): a smaller vocabulary or a wider model would "
+        "spend them better."
+    ]
+
+
+def test_fp32_on_a_gpu_is_warned_of(warn: Warn) -> None:
+    assert warn(accelerator="cuda") == [
+        "train.precision fp32 on a GPU leaves its bf16 units idle; bf16 is usual in pretraining."
+    ]
+    assert warn("train.precision=bf16", accelerator="cuda") == []
+
+
+def test_splitting_over_one_rank_is_warned_of(warn: Warn) -> None:
+    assert warn(world_size=1, ds_json={"zero_optimization": {"stage": 3}}) == [
+        "ZeRO stage 3 on one rank splits nothing and costs time; ds_configs/zero1.json does the same work."
+    ]
+    assert warn(world_size=2, ds_json={"zero_optimization": {"stage": 3}}) == []
+
+
+def test_offloading_little_is_warned_of(warn: Warn) -> None:
+    ds_json = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+    assert warn("train.precision=bf16", ds_json=ds_json, accelerator="cuda") == [
+        "the offloaded optimizer states are 0.6 GiB a rank: where they fit, the same stage without offload saves the way "
+        "to the host and back."
+    ]
+    assert warn(ds_json=ds_json, accelerator="cpu", world_size=1) == []
+
+
+def test_usual_learning_rates_are_gpt3s_at_its_sizes() -> None:
+    assert [usual_learning_rate(int(size)) for size, _ in GPT3_LEARNING_RATES] == pytest.approx(
+        [rate for _, rate in GPT3_LEARNING_RATES]
+    )
+
+
+def test_usual_learning_rates_fall_with_size() -> None:
+    sizes = [10**6, 10**7, 10**8, 2 * 10**8, 10**9, 10**10, 10**11, 10**12]
+    rates = [usual_learning_rate(size) for size in sizes]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(1.31e-3, rel=0.01)
+    assert rates[-1] == 0.6e-4

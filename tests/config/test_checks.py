@@ -1,0 +1,113 @@
+"""Settings that are fine alone and wrong together."""
+
+from collections.abc import Callable
+
+import pytest
+
+from zhgpt.config.checks import nearest_multiples
+from zhgpt.config.schema import RunConfig
+
+LoadText = Callable[..., RunConfig]
+Refusal = Callable[..., str]
+
+PROBLEMS = [
+    (
+        ["train.global_batch_size=null"],
+        "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
+        "train.global_batch_size)",
+    ),
+    (
+        ["train.global_batch_tokens=2048"],
+        "train.global_batch_tokens 2048 and train.global_batch_size 16 are both given: keep one, set the other to null",
+    ),
+    (["schedule.warmup_steps=100"], "schedule.warmup_steps 100 must be less than train.steps 100"),
+    (
+        ["schedule.name=wsd", "schedule.warmup_steps=50", "schedule.decay_fraction=0.6"],
+        "schedule wsd: warmup_steps 50 + decay of 60 steps (decay_fraction 0.6) exceed train.steps 100; shorten one of "
+        "them",
+    ),
+    (["launch.world_size=6", "launch.hosts=4"], "launch.world_size 6 is not a multiple of launch.hosts 4"),
+    (
+        ["model.max_position_embeddings=64"],
+        "model.max_position_embeddings 64 is less than data.sequence_length 128; raise it or leave it out",
+    ),
+    (
+        ["model.hidden_size=100", "model.num_attention_heads=8"],
+        "model.hidden_size 100 is not a multiple of model.num_attention_heads 8; nearest: 96, 104",
+    ),
+    (
+        ["model.hidden_size=36", "model.num_attention_heads=12"],
+        "model.head_dim 3 is odd: rotary positions (qwen3) turn pairs of values; take 4",
+    ),
+    (
+        ["model.num_key_value_heads=5"],
+        "model.num_attention_heads 12 is not a multiple of model.num_key_value_heads 5; 12 heads can share 1, 2, 3, 4, "
+        "6, 12",
+    ),
+    (
+        ["model.model_type=gpt2", "model.num_key_value_heads=4"],
+        "model.num_key_value_heads 4: gpt2 has no grouped-query attention, it would have to be 12; leave it out or "
+        "take llama or qwen3",
+    ),
+    (
+        ["model.model_type=gpt2", "model.head_dim=128"],
+        "model.head_dim 128: gpt2 has hidden_size / num_attention_heads = 768 / 12; leave it out",
+    ),
+    (
+        ["model.model_type=gpt2", "model.rope_theta=1e6"],
+        "model.rope_theta 1000000.0 has no effect in gpt2 (only in llama and qwen3); leave it out",
+    ),
+    (
+        ["model.model_type=gpt2", "model.rms_norm_eps=1e-5"],
+        "model.rms_norm_eps 1e-05 has no effect in gpt2 (only in llama and qwen3); leave it out",
+    ),
+    (
+        ["model.model_type=llama", "model.layer_norm_epsilon=1e-6"],
+        "model.layer_norm_epsilon 1e-06 has no effect in llama (only in gpt2); leave it out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), PROBLEMS)
+def test_what_cannot_go_together_is_refused(refusal: Refusal, overrides: list[str], sentence: str) -> None:
+    message = refusal(*overrides)
+    assert len(message.splitlines()) == 1
+    assert message.endswith(f": {sentence}")
+
+
+def test_a_joint_problem_names_the_place_of_its_first_key(refusal: Refusal) -> None:
+    assert refusal("schedule.warmup_steps=100").startswith("override schedule.warmup_steps=100: schedule.warmup_steps")
+    text = "data: {train: x}\ntrain:\n  global_batch_tokens: 8\n  global_batch_size: 8\n  steps: 3\n"
+    assert refusal(text=text).startswith("run.yaml line 3: train.global_batch_tokens 8 and")
+
+
+def test_joint_problems_are_all_told(refusal: Refusal) -> None:
+    assert len(refusal("schedule.warmup_steps=100", "model.hidden_size=100").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.head_dim=64", "model.hidden_size=100"],  # heads need not fill the hidden size outside gpt2
+        ["model.model_type=gpt2", "model.hidden_size=36"],  # odd heads are fine without rotary positions
+        ["model.model_type=gpt2", "model.num_key_value_heads=12", "model.head_dim=64"],  # what gpt2 has anyway
+        ["schedule.name=wsd", "schedule.warmup_steps=80"],
+        ["schedule.name=constant", "schedule.warmup_steps=99", "schedule.decay_fraction=0.9"],
+        ["launch.world_size=8", "launch.hosts=4"],
+        ["model.model_type=gpt2", "model.tie_word_embeddings=false"],
+    ],
+)
+def test_what_can_go_together_is_accepted(load_text: LoadText, overrides: list[str]) -> None:
+    load_text(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup"), [(1, 0), (2, 1), (20, 1), (100, 2), (5_000, 100), (100_000, 2_000), (1_000_000, 2_000)]
+)
+def test_a_warmup_left_out_is_two_percent(load_text: LoadText, steps: int, warmup: int) -> None:
+    assert load_text(f"train.steps={steps}").schedule.warmup_steps == warmup
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), [(500, 128, "384, 512"), (5, 128, "128"), (129, 128, "128, 256")])
+def test_nearest_multiples(value: int, unit: int, text: str) -> None:
+    assert nearest_multiples(value, unit) == text
