@@ -1,1 +1,1 @@
-""""""
+"""Models out of a run: transformers folders, checked against the engine, and text from them."""

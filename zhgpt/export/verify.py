@@ -1,0 +1,78 @@
+"""Does an export compute what the engine computed?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zhgpt.config.schema import ModelSection
+from zhgpt.errors import BadDataError
+from zhgpt.model.transformer import CausalLM
+
+# Allowed root mean square of the differences, as a share of the spread of the expected logits: rounding of another
+# order of summation in fp32; of 8 or 11 bits in every layer in bf16 and fp16 (bf16 measured: 0.005 to 0.035).
+TOLERANCES: dict[str, float] = {"fp32": 2.5e-5, "bf16": 0.05, "fp16": 0.005}
+# A single logit may differ by this times the tolerance, as a share of the largest logit (at least 1).
+OUTLIER_FACTOR = 4.0
+
+
+def verify_export(out_dir: Path, probe_tokens: Tensor, engine_logits: Tensor, tolerance: float) -> float:
+    """Load the export with transformers on the CPU in fp32 and compare its logits with the engine's.
+
+    Args:
+        out_dir: a folder that ``AutoModelForCausalLM`` loads.
+        probe_tokens: (B, S) int64.
+        engine_logits: (B, S, vocab_size).
+        tolerance: see ``TOLERANCES``.
+
+    Returns:
+        The largest absolute difference of the logits.
+
+    Raises:
+        BadDataError: they differ by more, or transformers found weights missing or unknown.
+    """
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(out_dir, dtype=torch.float32, output_loading_info=True)
+    module, loading = loaded
+    problems = {kind: sorted(map(str, names)) for kind, names in loading.items() if names}
+    if problems:
+        raise BadDataError(f"{out_dir}: transformers does not find the model's own weights in the export: {problems}.")
+    module.eval()
+    with torch.no_grad():
+        logits = module(probe_tokens).logits
+    return compare_logits(logits, engine_logits, tolerance, f"{out_dir}: the export's logits")
+
+
+def fp32_logits(state_dict: Mapping[str, Tensor], model: ModelSection, tokens: Tensor) -> Tensor:
+    """Logits (B, S, vocab_size) of the checkpoint's fp32 weights in our own model, on the CPU, without a copy of them."""
+    with torch.device("meta"):
+        module = CausalLM(model, "sdpa")
+    module.load_state_dict(dict(state_dict), assign=True)
+    with torch.no_grad():
+        return module(tokens)  # type: ignore[no-any-return]
+
+
+def compare_logits(found: Tensor, expected: Tensor, tolerance: float, what: str) -> float:
+    """Return the largest absolute difference of two (B, S, vocab_size) logits.
+
+    Raises:
+        BadDataError: they differ by more than rounding; ``what`` names ``found`` in the message.
+    """
+    if found.shape != expected.shape:
+        raise BadDataError(f"{what} have shape {list(found.shape)}, the engine's {list(expected.shape)}.")
+    expected = expected.float()
+    differences = (found.float() - expected).abs()
+    largest = float(differences.max())
+    spread = float((expected - expected.mean(-1, keepdim=True)).square().mean().sqrt())
+    share = float(differences.square().mean().sqrt()) / max(spread, 1e-6)
+    outlier = largest / max(1.0, float(expected.abs().max()))
+    if share <= tolerance and outlier <= OUTLIER_FACTOR * tolerance:
+        return largest
+    row, position = divmod(int(differences.amax(-1).argmax()), expected.shape[1])
+    raise BadDataError(
+        f"{what} differ from the engine's by up to {largest:.3g} (sequence {row}, position {position} of the probe; root "
+        f"mean square {share:.2g} of their spread, allowed {tolerance:.2g}): this is not the model that was trained."
+    )
