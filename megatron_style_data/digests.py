@@ -1,6 +1,6 @@
 """Checksums of large files, taken while they are written or read: one for the whole and one for each block."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
@@ -24,7 +24,7 @@ class BlockDigest:
     """Collects the bytes of a file in order; `whole` is xxh3-128, `blocks` the xxh3-64 of each block in one string."""
 
     def __init__(self, block_bytes: int) -> None:
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
         self._whole = xxhash.xxh3_128()
         self._blocks: list[str] = []
         self._block = xxhash.xxh3_64()
@@ -37,11 +37,11 @@ class BlockDigest:
         self._whole.update(view)
         self.bytes += len(view)
         while len(view):
-            part = view[: self._block_bytes - self._in_block]
+            part = view[: self.block_bytes - self._in_block]
             self._block.update(part)
             self._in_block += len(part)
             view = view[len(part) :]
-            if self._in_block == self._block_bytes:
+            if self._in_block == self.block_bytes:
                 self._close_block()
 
     @property
@@ -59,13 +59,6 @@ class BlockDigest:
         self._blocks.append(self._block.hexdigest())
         self._block = xxhash.xxh3_64()
         self._in_block = 0
-
-
-def digested(chunks: Iterable[bytes], digest: BlockDigest) -> Iterator[bytes]:
-    """The same chunks, each shown to `digest` on its way."""
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:

@@ -12,7 +12,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from megatron_style_data.digests import BlockDigest
 from megatron_style_data.errors import BadDataError, MissingInputError
+from megatron_style_data.tokenizer.protocol import Tokenizer
 
 FORMAT = "zhgpt-dataset"
 VERSION = 1
@@ -25,11 +27,12 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 @dataclass(frozen=True, config=_STRICT)
 class TokenizerRecord:
-    """The tokenizer of a dataset. `path` is the path given at build; `Manifest.tokenizer_path` finds it again."""
+    """The tokenizer of a dataset. `path` is seen from the dataset's folder, or as it was given at build."""
 
     fingerprint: str
     kind: str
     vocab_size: int
+    end_of_text: str
     end_of_text_id: int
     path: str
 
@@ -69,14 +72,20 @@ class SplitRecord:
 
 @dataclass(frozen=True, config=_STRICT)
 class SourceRecord:
-    """One source of documents, and how many of them were left out for which reason."""
+    """One source of documents: a file, or a folder where there are very many files.
+
+    Attributes:
+        name: The path relative to the folder that was asked for, else the file's name.
+        dropped: How many documents were left out for which reason.
+        changed: What normalisation changed, and how often.
+    """
 
     name: str
-    path: str
     documents: int
     tokens: int
     utf8_bytes: int
     dropped: dict[str, int]
+    changed: dict[str, int]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -129,13 +138,13 @@ class Manifest:
         return _digest([self.tokenizer.fingerprint, self.dtype, self.checksums.bin, self.checksums.idx, splits])
 
     def tokenizer_path(self, prefix: str | Path) -> Path:
-        """Where the tokenizer lies now: the recorded path as it is, else seen from the dataset's folder.
+        """Where the tokenizer lies now: seen from the dataset's folder, else from the working directory.
 
         Raises:
             MissingInputError: It is in none of these places.
         """
         recorded, folder = Path(self.tokenizer.path), Path(prefix).parent
-        places = [recorded, folder / recorded, folder / recorded.name]
+        places = [folder / recorded, recorded, folder / recorded.name]
         for place in places:
             if place.exists():
                 return place
@@ -151,6 +160,9 @@ class TokenizerIdentity(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def end_of_text_id(self) -> int: ...
 
 
 def path_manifest(prefix: str | Path) -> Path:
@@ -170,6 +182,36 @@ def check_tokenizer(manifest: Manifest, tokenizer: TokenizerIdentity) -> None:
             f"(fingerprint {manifest.tokenizer.fingerprint}, then at {manifest.tokenizer.path}); "
             "use that one, or build the dataset again with this one."
         )
+    if tokenizer.end_of_text_id != manifest.tokenizer.end_of_text_id:
+        raise BadDataError(
+            f"the tokenizer was loaded with end-of-text token {tokenizer.end_of_text_id}, but documents of the dataset "
+            f"end with {manifest.tokenizer.end_of_text_id} ({manifest.tokenizer.end_of_text}); load it with that one."
+        )
+
+
+def checksums_of(bin_digest: BlockDigest, idx_digest: BlockDigest) -> Checksums:
+    """The record of two digests with blocks of the same size."""
+    return Checksums(
+        bin=bin_digest.whole,
+        idx=idx_digest.whole,
+        bin_bytes=bin_digest.bytes,
+        idx_bytes=idx_digest.bytes,
+        block_bytes=bin_digest.block_bytes,
+        bin_blocks=bin_digest.blocks,
+        idx_blocks=idx_digest.blocks,
+    )
+
+
+def describe_tokenizer(tokenizer: Tokenizer, path: str | Path, prefix: str | Path) -> TokenizerRecord:
+    """The record of the tokenizer at `path` in the manifest of PREFIX."""
+    return TokenizerRecord(
+        fingerprint=tokenizer.fingerprint,
+        kind=tokenizer.kind,
+        vocab_size=tokenizer.vocab_size,
+        end_of_text=tokenizer.end_of_text,
+        end_of_text_id=tokenizer.end_of_text_id,
+        path=_recorded_path(path, prefix),
+    )
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -205,6 +247,12 @@ def load_manifest(prefix: str | Path) -> Manifest:
         raise BadDataError(f"{path}: {place}: {first['msg']}; build the dataset again.") from error
     _check_ranges(path, manifest)
     return manifest
+
+
+def _recorded_path(tokenizer: str | Path, prefix: str | Path) -> str:
+    """Relative to the dataset's folder if the tokenizer lies below it, so that both can move together; else as given."""
+    folder, path = Path(prefix).parent.resolve(), Path(tokenizer).resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else Path(tokenizer).as_posix()
 
 
 def _why_missing(prefix: str | Path, path: Path) -> str:

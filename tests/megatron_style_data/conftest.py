@@ -9,11 +9,11 @@ import pytest
 from megatron_style_data.digests import BlockDigest
 from megatron_style_data.indexed_dataset import index_chunks, path_bin, path_idx
 from megatron_style_data.manifest import (
-    Checksums,
     Manifest,
     SplitName,
     SplitRecord,
     TokenizerRecord,
+    checksums_of,
     manifest_bytes,
     path_manifest,
 )
@@ -42,9 +42,9 @@ def _write_dataset(
     index = b"".join(index_chunks(dtype, lengths, np.arange(len(documents) + 1)))
     path_bin(prefix).write_bytes(data)
     path_idx(prefix).write_bytes(index)
-    digests = {"bin": BlockDigest(1 << 16), "idx": BlockDigest(1 << 16)}
-    digests["bin"].update(data)
-    digests["idx"].update(index)
+    bin_digest, idx_digest = BlockDigest(1 << 16), BlockDigest(1 << 16)
+    bin_digest.update(data)
+    idx_digest.update(index)
     records: dict[SplitName, SplitRecord] = {}
     document = 0
     for name, count in (splits or {"train": len(documents)}).items():
@@ -54,22 +54,14 @@ def _write_dataset(
         document += count
     manifest = Manifest(
         origin="built",
-        tokenizer=TokenizerRecord("f" * 64, "huggingface", vocab_size, end_of_text_id, "tokenizer"),
+        tokenizer=TokenizerRecord("f" * 64, "huggingface", vocab_size, "<|endoftext|>", end_of_text_id, "tokenizer"),
         dtype=dtype,
         documents=len(documents),
         sequences=len(documents),
         tokens=int(lengths.sum()),
         utf8_bytes=int(lengths.sum()) * bytes_per_token,
         documents_without_end_of_text=0,
-        checksums=Checksums(
-            bin=digests["bin"].whole,
-            idx=digests["idx"].whole,
-            bin_bytes=len(data),
-            idx_bytes=len(index),
-            block_bytes=1 << 16,
-            bin_blocks=digests["bin"].blocks,
-            idx_blocks=digests["idx"].blocks,
-        ),
+        checksums=checksums_of(bin_digest, idx_digest),
         splits=records,
         sources=[],
         settings={},
