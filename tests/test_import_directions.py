@@ -22,7 +22,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zhgpt.checkpoint": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", DATA + ".atomic"},
     "zhgpt.evaluate": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.export": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
-    "zhgpt.report": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
+    "zhgpt.report": {
+        *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
+        *("zhgpt.train.json_lines", "zhgpt.train.metrics", "zhgpt.train.quantities"),  # the run's files, not the loop
+    },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.train": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),

@@ -1,0 +1,81 @@
+"""The report's pictures: drawn from whole and from poor runs."""
+
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from zhgpt.report.plots import PLOTS, Curves, _centred_median, _thinned, render_png, render_svg
+from zhgpt.report.verdict import Floor
+
+FLOOR = Floor(7.0, 5.0, 2.4, 1.7)
+
+
+def _record(step: int, **fields: Any) -> dict[str, Any]:
+    record = {
+        "step": step,
+        "loss": 9.0 - step / 100,
+        "bits_per_byte": 3.0,
+        "learning_rate": 1e-3,
+        "gradient_norm": 1.0,
+        "tokens_per_second": 1e4,
+        "mfu": 0.4,
+    }
+    return record | fields
+
+
+RUNS: dict[str, list[dict[str, Any]]] = {
+    "one point": [_record(1)],
+    "nulls": [_record(1, loss=None, mfu=None), _record(2, gradient_norm=None), _record(3)],
+    "nan": [_record(1), _record(2, loss=math.nan, gradient_norm=math.inf), _record(3)],
+    "spike": [_record(step, loss=900.0 if step == 50 else 5.0) for step in range(1, 100)],
+    "constant": [_record(7, loss=1.0, valid_loss=1.0) for _ in range(3)],
+    "wild norms": [_record(step, gradient_norm=10.0**step) for step in range(-3, 4)],
+    "zero": [_record(step, tokens_per_second=0.0, mfu=0.0, gradient_norm=0.0, learning_rate=0.0) for step in (1, 2)],
+    "long": [_record(step) for step in range(5000)],
+}
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+@pytest.mark.parametrize("run", RUNS)
+def test_every_plot_is_drawn_from_every_run(run: str, plot: Any) -> None:
+    svg = render_svg(plot, Curves(RUNS[run], FLOOR, resumed_steps=(2,)))
+    assert svg is not None
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert len(svg) < 400_000
+    assert not [element for element in root.iter() if element.tag.endswith("}text")], "text must be outlines"
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+@pytest.mark.parametrize("records", [[], [{"step": 1}], [{"step": 1, "loss": math.nan, "gradient_norm": math.nan}]])
+def test_nothing_to_draw_gives_no_picture(records: list[dict[str, Any]], plot: Any) -> None:
+    assert render_svg(plot, Curves(records, FLOOR)) is None
+
+
+def test_a_picture_is_the_same_bytes_each_time() -> None:
+    curves = Curves(RUNS["nan"], FLOOR)
+    assert render_svg(PLOTS[0], curves) == render_svg(PLOTS[0], curves)
+
+
+def test_a_png_is_a_png() -> None:
+    picture = render_png(PLOTS[0], Curves(RUNS["one point"], Floor()))
+    assert picture is not None
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_thinning_keeps_the_highest_and_the_lowest() -> None:
+    points = [(step, 1.0) for step in range(10_000)]
+    points[4321], points[8765] = (4321, 9.0), (8765, -9.0)
+    thinned = _thinned(points)
+    assert len(thinned) <= 1600
+    assert (4321, 9.0) in thinned
+    assert (8765, -9.0) in thinned
+    assert thinned == sorted(thinned)
+    assert _thinned(points[:100]) == points[:100]
+
+
+def test_the_centred_median_neither_lags_nor_keeps_a_spike() -> None:
+    assert _centred_median([5.0, 4.0, 99.0, 2.0, 1.0], 1) == [5.0, 5.0, 4.0, 2.0, 1.0]
+    assert _centred_median([5.0, 4.0, 3.0, 2.0, 1.0], 2) == [5.0, 4.0, 3.0, 2.0, 1.0]
