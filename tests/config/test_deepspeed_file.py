@@ -9,7 +9,7 @@ import pytest
 from zhgpt.config.deepspeed_file import DEFAULT_DEEPSPEED_JSON, load_deepspeed_json
 from zhgpt.config.ownership import REFUSED_IN_JSON, REFUSED_ZERO_KEYS, RUN_CONFIG_OWNS
 from zhgpt.config.problems import dotted_keys
-from zhgpt.errors import MissingInputError, SettingError
+from zhgpt.errors import MissingInputError, SettingError, StorageError
 
 WriteJson = Callable[[Any], Path]
 SHIPPED = Path(__file__).parents[2] / "ds_configs"
@@ -51,6 +51,13 @@ def test_a_missing_file_names_those_beside_it(tmp_path: Path) -> None:
 def test_a_folder_is_no_deepspeed_json(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no such DeepSpeed JSON"):
         load_deepspeed_json(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as caught:
+        load_deepspeed_json(tmp_path / "file" / "ds.json")
+    assert str(caught.value) == f"{tmp_path}/file/ds.json: cannot be read: Not a directory"
 
 
 def test_an_empty_object_is_zero_stage_0(write_json: WriteJson) -> None:

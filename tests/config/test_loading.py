@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from zhgpt.config import loading
 from zhgpt.config.loading import load_run_config, run_config_to_yaml
 from zhgpt.config.schema import RunConfig
-from zhgpt.errors import MissingInputError, SettingError
+from zhgpt.errors import MissingInputError, SettingError, StorageError
 
 LoadText = Callable[..., RunConfig]
 Refusal = Callable[..., str]
@@ -108,6 +108,13 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes("run: {name: 你}".encode("gbk"))
     with pytest.raises(SettingError, match=r"gbk.yaml: not UTF-8 at byte 12; save the file as UTF-8"):
         load_run_config(path)
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as caught:
+        load_run_config(tmp_path / "file" / "run.yaml")
+    assert str(caught.value) == f"{tmp_path}/file/run.yaml: cannot be read: Not a directory"
 
 
 @pytest.mark.parametrize(("text", "found"), [("", "null"), ("- a", "a list of 1"), ("hello", "'hello'"), ("3", "3")])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.problems import dotted_keys
 
 Refusal = Callable[..., str]
@@ -18,6 +19,8 @@ UNKNOWN = [
     ("train.seq_length", "unknown key train.seq_length; did you mean data.sequence_length?"),
     ("train.max_steps", "unknown key train.max_steps; did you mean train.steps?"),
     ("modle.hidden_size", "unknown section modle; did you mean model?"),
+    ("model_type", "unknown key model_type; did you mean model.model_type?"),
+    ("logging", "unknown section logging; did you mean log?"),
     ("seed", "unknown key seed; did you mean run.seed?"),
     (
         "train.gradient_accumulation_steps",
@@ -135,6 +138,18 @@ def test_a_missing_section_says_which_keys_it_needs(refusal: Refusal) -> None:
         "run.yaml: section data is missing; it needs data.train",
         "run.yaml: section train is missing; it needs train.steps",
     ]
+
+
+def test_a_key_that_is_no_word_is_refused(refusal: Refusal) -> None:
+    assert refusal(text="data: {train: x, 7: 8}\ntrain: {steps: 3, global_batch_size: 8}") == (
+        "run.yaml line 1: unknown key data.7; section data has train, sequence_length, tokenizer, "
+        "attend_across_documents"
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIAR_NAMES)
+def test_names_used_elsewhere_lead_to_settings_that_exist(name: str) -> None:
+    assert set(FAMILIAR_NAMES[name].split(" or ")) <= set(dotted_keys())
 
 
 def test_all_problems_are_told_at_once(refusal: Refusal) -> None:

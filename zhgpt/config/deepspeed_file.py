@@ -11,7 +11,7 @@ from zhgpt.config.ownership import REFUSED_IN_JSON, REFUSED_ZERO_KEYS, RUN_CONFI
 from zhgpt.config.values import real_number, spell, switch, whole_number
 from zhgpt.config.zero_keys import DEEPSPEED_OWNS, Key
 from zhgpt.config.zero_rules import stage_problems
-from zhgpt.errors import MissingInputError, SettingError
+from zhgpt.errors import MissingInputError, SettingError, StorageError
 
 DEFAULT_DEEPSPEED_JSON = Path("ds_configs/zero1.json")
 
@@ -21,6 +21,7 @@ def load_deepspeed_json(path: str | Path | None = None) -> dict[str, Any]:
 
     Raises:
         MissingInputError: no such file.
+        StorageError: it cannot be read.
         SettingError: not JSON, a key that is unknown or owned by RunConfig, a wrong type, or keys that cannot go
             together at its ZeRO stage; one line a problem.
     """
@@ -49,6 +50,8 @@ def _read(file: Path, *, given: bool) -> str:
         raise MissingInputError(f"{file}{which}: no such DeepSpeed JSON{listing}") from error
     except UnicodeDecodeError as error:
         raise SettingError(f"{file}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def compose_deepspeed_config(
     if is_optimizer_offloaded(ds_json):
         # DeepSpeed otherwise refuses any optimizer of ours but DeepSpeedCPUAdam.
         composed["zero_force_ds_cpu_optimizer"] = False
+    assert not set(ds_json) & set(composed), "the JSON was not checked by load_deepspeed_json"
     composed.update(deepcopy(dict(ds_json)))
     composed["zero_optimization"] = {"stage": stage, **composed.get("zero_optimization", {})}
     return composed

@@ -12,7 +12,7 @@ from zhgpt.config.problems import Origins, dotted_keys, problem_sentences
 from zhgpt.config.schema import RunConfig
 from zhgpt.config.values import spell
 from zhgpt.config.yaml_text import parse_yaml
-from zhgpt.errors import MissingInputError, SettingError
+from zhgpt.errors import MissingInputError, SettingError, StorageError
 
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -24,6 +24,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
 
     Raises:
         MissingInputError: no such file.
+        StorageError: it cannot be read.
         SettingError: anything wrong inside, one line a problem, each naming file and line (or the override), the
             dotted key, what was found and what was expected.
     """
@@ -69,6 +70,8 @@ def _read(path: Path) -> str:
         raise MissingInputError(f"{path}: no such config file{listing}") from error
     except UnicodeDecodeError as error:
         raise SettingError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _apply_override(values: dict[str, Any], override: str, origins: Origins) -> None:

@@ -61,6 +61,7 @@ REFUSED_ZERO_KEYS: dict[str, str] = {
     "cpu_offload_use_pin_memory": "deprecated; write pin_memory inside offload_optimizer or offload_param",
     "elastic_checkpoint": "deprecated; a checkpoint is loaded at the world size it was saved with",
     "legacy_stage1": "the old ZeRO stage 1 is gone from DeepSpeed",
+    "load_from_fp32_weights": "a resumed run must take its fp32 weights from the checkpoint",
     "pipeline_loading_checkpoint": "pipeline parallelism is not supported",
     "save_muon_momentum_buffer_in_memory": "it concerns the Muon optimizer; optim.name is adamw",
     "stage3_gather_fp16_weights_on_model_save": "deprecated; use stage3_gather_16bit_weights_on_model_save",

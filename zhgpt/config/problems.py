@@ -62,7 +62,7 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
         return
     setting = ".".join(key.split(".")[:2])
     where = origins.of(setting)
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         yield f"{where}: {unknown_key_sentence(key)}"
     elif kind == "missing" and key.count(".") == 2:
         yield f"{where}: {setting}: expected one more item, found {spell(found)}"
@@ -140,11 +140,12 @@ def unknown_key_sentence(key: str) -> str:
             f"{key} belongs to the DeepSpeed JSON, not to the run's YAML: put {place}{owner} into the file given with "
             "--deepspeed_config"
         )
-    if not name:
+    meant = FAMILIAR_NAMES.get(last) or RUN_CONFIG_OWNS.get(last)
+    if not name and not meant and last not in (known.split(".")[1] for known in dotted_keys()):
         sections = difflib.get_close_matches(section, list(RunConfig.model_fields), n=1)
         if sections:
             return f"unknown section {section}; did you mean {sections[0]}?"
-    meant = FAMILIAR_NAMES.get(last) or RUN_CONFIG_OWNS.get(last) or ", ".join(_near_keys(key, last))
+    meant = meant or ", ".join(_near_keys(key, last))
     return f"unknown key {key}; did you mean {meant}?" if meant else f"unknown key {key}; {_listing(section)}"
 
 

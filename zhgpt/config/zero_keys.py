@@ -65,7 +65,6 @@ ZERO_KEYS: dict[str, Key] = {
     "allgather_partitions": Key("switch", FLAT),
     "allgather_bucket_size": Key("count", SHARDED),
     "overlap_comm": Key("switch", SHARDED),
-    "load_from_fp32_weights": Key("switch", SHARDED),
     "offload_param": Key("mapping", WEIGHTS, below=OFFLOAD_PARAM_KEYS),
     "offload_optimizer": Key("mapping", SHARDED, below=OFFLOAD_OPTIMIZER_KEYS),
     "sub_group_size": Key("count", WEIGHTS),
