@@ -9,7 +9,7 @@ import tokenizers
 
 from megatron_style_data.errors import BadDataError, SettingError, StorageError
 from megatron_style_data.tokenizer.fingerprint import fingerprint_of
-from megatron_style_data.tokenizer.plain_text_copy import hidden_tokens, plain_text_copy
+from megatron_style_data.tokenizer.plain_text_copy import hidden_names, plain_text_copy
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT_NAMES
 
 # From here on the library's own threads are worth starting. Below it texts are encoded one by one in this thread: a
@@ -37,15 +37,18 @@ class HuggingFaceTokenizer:
         definition = parse_definition(content, origin)
         self._content, self._origin = content, origin
         self._whole = _build(content.decode("utf-8"), origin)
-        self._plain = _build(json.dumps(plain_text_copy(definition, {end_of_text}), ensure_ascii=False), origin)
-        self.fingerprint = fingerprint_of(content)
-        self.end_of_text = end_of_text
-        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1)
         end_of_text_id = self._whole.token_to_id(end_of_text)
         if end_of_text_id is None:
             raise SettingError(f"{origin}: has no token {end_of_text!r}; name one of its tokens as the end of text.")
-        self.end_of_text_id = int(end_of_text_id)
-        self.special_tokens = {**hidden_tokens(definition), end_of_text: self.end_of_text_id}
+        hidden = {end_of_text: None} | dict.fromkeys(hidden_names(definition))
+        copy = plain_text_copy(definition, hidden)
+        self._plain = _build(json.dumps(copy, ensure_ascii=False), origin)
+        self.fingerprint = fingerprint_of(content)
+        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.end_of_text, self.end_of_text_id = end_of_text, int(end_of_text_id)
+        # The library's ids, not the file's: where they differ, transformers uses the library's.
+        ids = {name: self._whole.token_to_id(name) for name in hidden}
+        self.special_tokens = {name: number for name, number in ids.items() if number is not None}
         if self.end_of_text_id in self.encode_batch([end_of_text])[0]:
             raise SettingError(
                 f"{origin}: the text {end_of_text!r} in a document would be read as the end of the document; "

@@ -84,19 +84,20 @@ def sample_texts(texts: Iterable[str], sample_bytes: int) -> list[str]:
         raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
     heap: list[tuple[int, int, str]] = []  # (minus the hash, bytes, chunk): the highest hash is on top
     hashes: set[int] = set()
-    total = 0
+    total, limit = 0, 1 << 64  # limit: the lowest hash that did not fit; no higher one may come in any more
     for text in texts:
         for chunk in chunks_of(text):
             content = chunk.encode("utf-8")
             digest = xxhash.xxh3_64_intdigest(content)
-            if digest in hashes or (total + len(content) > sample_bytes and heap and digest > -heap[0][0]):
+            if digest >= limit or digest in hashes or len(content) > sample_bytes:
                 continue
             heapq.heappush(heap, (-digest, len(content), chunk))
             hashes.add(digest)
             total += len(content)
             while total > sample_bytes:
                 negative, size, _ = heapq.heappop(heap)
-                hashes.remove(-negative)
+                limit = -negative
+                hashes.remove(limit)
                 total -= size
     return [chunk for _, _, chunk in sorted(heap, reverse=True)]
 

@@ -24,6 +24,9 @@ def self_test(tokenizer: Tokenizer, special_tokens: Sequence[str], texts: Sequen
     Raises:
         RuntimeError: One of this does not hold; a bug here or in a library, not in the input.
     """
+    for number, name in enumerate(special_tokens):
+        if tokenizer.special_tokens.get(name) != number or tokenizer.decode([number]) != name:
+            raise RuntimeError(f"self-test: {name} is not the special token {number}")
     for text in (_EVERY_BYTE, _EVERY_PLANE, *special_tokens, *texts):
         ids = tokenizer.encode_batch([text])[0]
         found = tokenizer.decode(ids)
@@ -37,6 +40,3 @@ def self_test(tokenizer: Tokenizer, special_tokens: Sequence[str], texts: Sequen
             raise RuntimeError(
                 f"self-test: the text {text[:40]!r} was encoded with the special tokens {sorted(forged)}"
             )
-    for number, name in enumerate(special_tokens):
-        if tokenizer.special_tokens.get(name) != number or tokenizer.decode([number]) != name:
-            raise RuntimeError(f"self-test: {name} is not the special token {number}")

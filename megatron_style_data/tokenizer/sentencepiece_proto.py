@@ -1,8 +1,9 @@
 """The pieces inside a sentencepiece ``.model`` file, read and retyped without the protobuf library.
 
-The file is a protocol buffer ``ModelProto`` (sentencepiece's ``sentencepiece_model.proto``); its field 1, repeated, is
-a ``SentencePiece`` {1: piece (string), 2: score (float), 3: type (enum)}. The generated Python code that sentencepiece
-ships demands a protobuf at least as new as the one it was made with, which other packages may not allow.
+The file is a protocol buffer ``ModelProto`` (sentencepiece's ``sentencepiece_model.proto``). Its field 1, repeated, is
+a ``SentencePiece`` {1: piece (string), 2: score (float), 3: type (enum)}; field 2 is the ``TrainerSpec``. The generated
+Python code that sentencepiece ships demands a protobuf at least as new as the one it was made with, which other
+packages may not allow.
 """
 
 import struct
@@ -13,7 +14,7 @@ from megatron_style_data.errors import BadDataError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
-_PIECES_FIELD = 1
+_PIECES_FIELD, _TRAINER_FIELD = 1, 2
 _VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -38,8 +39,12 @@ def read_pieces(content: bytes, origin: str) -> list[Piece]:
     Raises:
         BadDataError: ``content`` is not such a file.
     """
-    with_values = _fields_of(content, origin)
-    return [_piece(value, origin) for number, _, value, _ in with_values if number == _PIECES_FIELD]
+    fields = list(_fields_of(content, origin))
+    pieces = [_piece(value, origin) for number, _, value, _ in fields if number == _PIECES_FIELD]
+    # The trainer's settings come after the pieces: without them the file was cut off between two pieces.
+    if not pieces or all(number != _TRAINER_FIELD for number, _, _, _ in fields):
+        raise _not_a_model(origin)
+    return pieces
 
 
 def with_control_pieces(content: bytes, ids: Collection[int], origin: str) -> bytes:
