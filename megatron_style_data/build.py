@@ -81,16 +81,14 @@ class BuildProgress:
     Attributes:
         stage: "encoding", then "writing", then "measuring".
         documents: Documents encoded so far, those of an interrupted build included.
-        utf8_bytes: Bytes of the text encoded by this run.
+        utf8_bytes: Bytes of their texts.
         estimated_bytes: About how many bytes of text the inputs hold.
-        resumed_documents: Documents taken over from an interrupted build.
     """
 
     stage: str
     documents: int
     utf8_bytes: int
     estimated_bytes: int
-    resumed_documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +125,14 @@ def build(settings: BuildSettings, report: Callable[[BuildProgress], None] = lam
     estimated_bytes = estimated_text_bytes(files)
     reading = CorpusReading(files, settings.read, settings.seed)
     job = EncodingJob(settings.tokenizer, tokenizer.end_of_text, tokenizer.fingerprint, dtype, settings.seed)
-    utf8_bytes = 0
 
     def tell(stage: str) -> None:
-        report(BuildProgress(stage, parts.documents, utf8_bytes, estimated_bytes, reading.resumed_documents))
+        report(BuildProgress(stage, parts.documents, parts.utf8_bytes, estimated_bytes))
 
     with _private_folder(settings) as folder, BuildParts(folder, dtype, _signature(job)) as parts:
         tell("encoding")
         with encoder(job, _useful_workers(settings.workers, estimated_bytes)) as encode:
-            for encoded in reading.encode_into(parts, encode):
-                utf8_bytes += int(encoded.utf8_bytes.sum())
+            for _ in reading.encode_into(parts, encode):
                 tell("encoding")
         parts.make_safe()
         tell("writing")

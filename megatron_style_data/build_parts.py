@@ -61,6 +61,7 @@ class BuildParts:
         folder: The locked private folder.
         documents: How many there are.
         token_count: Their tokens.
+        utf8_bytes: Bytes of their texts.
     """
 
     def __init__(self, folder: Path, dtype: str, signature: str) -> None:
@@ -110,6 +111,7 @@ class BuildParts:
             self._records_file.write(records.tobytes())
         self.documents += len(records)
         self.token_count += len(encoded.tokens)
+        self.utf8_bytes += int(encoded.utf8_bytes.sum())
         self._unsafe_bytes += encoded.tokens.nbytes
         if self._unsafe_bytes >= _SAFE_EVERY_BYTES:
             self.make_safe()
@@ -128,9 +130,10 @@ class BuildParts:
     def truncate(self, documents: int) -> None:
         """Keeps the first `documents` documents only."""
         self._records_file.flush()
-        lengths = self.records()["length"][:documents]
+        kept = self.records()[:documents]
         self.documents = documents
-        self.token_count = int(lengths.sum(dtype=np.int64))
+        self.token_count = int(kept["length"].sum(dtype=np.int64))
+        self.utf8_bytes = int(kept["utf8_bytes"].sum())
         for file, end in (
             (self._records_file, documents * RECORD.itemsize),
             (self._tokens_file, self.token_count * self._dtype.itemsize),

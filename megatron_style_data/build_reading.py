@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from megatron_style_data.build_parts import BuildParts
-from megatron_style_data.encoding import BATCH_CHARACTERS, EncodedTexts, text_hash
+from megatron_style_data.encoding import BATCH_CHARACTERS, text_hash
 from megatron_style_data.encoding_processes import EncodeAll
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
 
@@ -30,7 +30,6 @@ class CorpusReading:
     Attributes:
         sources: Names of the sources, in the order of their first file.
         counters: What was read, changed and dropped, for each source.
-        files_done: Files read to their end.
         resumed_documents: Documents that were encoded already.
     """
 
@@ -42,11 +41,10 @@ class CorpusReading:
         self._names = source_names(files)
         self.sources = list(dict.fromkeys(self._names))
         self.counters = [ReadCounters() for _ in self.sources]
-        self.files_done = 0
         self.resumed_documents = 0
 
-    def encode_into(self, parts: BuildParts, encode: EncodeAll) -> Iterator[EncodedTexts]:
-        """Encodes what `parts` lacks and appends it; yields each batch after that.
+    def encode_into(self, parts: BuildParts, encode: EncodeAll) -> Iterator[None]:
+        """Encodes what `parts` lacks and appends it; yields after each batch.
 
         Raises:
             BadDataError: There is no document, or one cannot be read.
@@ -54,7 +52,7 @@ class CorpusReading:
         waiting: deque[list[int]] = deque()
         for encoded in encode(self._texts(parts, waiting)):
             parts.append(encoded, waiting.popleft())
-            yield encoded
+            yield
 
     def total(self) -> ReadCounters:
         """The counters of all sources together."""
@@ -80,12 +78,11 @@ class CorpusReading:
                 if position < len(known):
                     if self._is_known(known[position], source, document.text):
                         position += 1
+                        self.resumed_documents = position
                         continue
                     known = known[:position]
                     parts.truncate(position)
                 yield source, document.text
-            self.files_done += 1
-            self.resumed_documents = position
         if position < len(known):
             parts.truncate(position)
         if sum(counters.documents for counters in self.counters) == 0:
