@@ -163,7 +163,7 @@ def test_an_existing_output_is_kept_unless_forced(section, build, tokenizer_dir,
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
-    with pytest.raises(StorageError, match="exists already; choose another output or remove it first"):
+    with pytest.raises(StorageError, match="out: exists already; choose another output, or --force to replace it"):
         export_hf(weights, model, tokenizer_dir, out)
     assert (out / "mine.txt").exists()
     export_hf(weights, model, tokenizer_dir, out, force=True)

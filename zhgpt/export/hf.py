@@ -10,7 +10,7 @@ from torch import Tensor
 
 from megatron_style_data.atomic import atomic_folder
 from zhgpt.config.schema import ModelSection
-from zhgpt.errors import SettingError
+from zhgpt.errors import SettingError, StorageError
 from zhgpt.export.hf_config import FORMATS, transformers_config
 from zhgpt.export.hf_weights import check_weights
 from zhgpt.export.tokenizer_files import export_tokenizer, verify_tokenizer
@@ -90,8 +90,7 @@ def export_hf(
         BadDataError: weights that are not this model's, or logits or token ids that differ.
         MissingInputError: no tokenizer.
     """
-    if dtype not in DTYPES:
-        raise SettingError(f"dtype {dtype!r} is unknown; expected one of {', '.join(DTYPES)}.")
+    check_output(out_dir, dtype, force=force)
     shape = decoder_shape(model)
     with torch.device("meta"):
         expected = {name: p.shape for name, p in CausalLM(model, "reference").named_parameters()}
@@ -115,6 +114,19 @@ def export_hf(
     return ExportedModel(out_dir, form.architecture, parameters, difference, engine_difference, tokenizer.note)
 
 
+def check_output(out_dir: Path, dtype: str, *, force: bool) -> None:
+    """Check what can be checked before a checkpoint is read.
+
+    Raises:
+        SettingError: an unknown ``dtype``.
+        StorageError: ``out_dir`` exists and ``force`` is not given.
+    """
+    if dtype not in DTYPES:
+        raise SettingError(f"dtype {dtype!r} is unknown; expected one of {', '.join(DTYPES)}.")
+    if out_dir.exists() and not force:
+        raise StorageError(f"{out_dir}: exists already; choose another output, or --force to replace it.")
+
+
 def _default_probe(shape: DecoderShape) -> Tensor:
     """Tokens (1, S) spread over the vocabulary."""
     length = min(PROBE_TOKENS, shape.max_position_embeddings)
@@ -135,5 +147,5 @@ def _write_generation_config(folder: Path, end_of_text_id: int, padding_id: int)
     from transformers import GenerationConfig
 
     special: dict[str, Any] = {"bos_token_id": end_of_text_id, "eos_token_id": end_of_text_id}
-    config = GenerationConfig(**special, pad_token_id=padding_id)  # type: ignore[no-untyped-call]
+    config = GenerationConfig(**special, pad_token_id=padding_id)
     config.save_pretrained(folder)

@@ -33,7 +33,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_s
     # ctx.needs_input_grad does not look at no_grad, so it is asked for here.
     with_gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     arguments = (hidden_TD, weight, labels_T, vocab_size, dtype, with_gradients)
-    return cast(Tensor, _LinearCrossEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _LinearCrossEntropy.apply(*arguments))
 
 
 def reference_linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
