@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zhgpt.report.plots import PLOTS, Curves, _centred_median, _thinned, render_png, render_svg
+from zhgpt.report.plots import PLOTS, Curves, _centred_median, _condensed, _thinned, render_png, render_svg
 from zhgpt.report.verdict import Floor
 
 FLOOR = Floor(7.0, 5.0, 2.4, 1.7)
@@ -74,6 +74,14 @@ def test_thinning_keeps_the_highest_and_the_lowest() -> None:
     assert (8765, -9.0) in thinned
     assert thinned == sorted(thinned)
     assert _thinned(points[:100]) == points[:100]
+
+
+def test_condensing_takes_the_median_of_each_stretch() -> None:
+    points = [(step, 99.0 if step % 5 == 0 else 1.0) for step in range(7_500)]
+    condensed = _condensed(points)
+    assert len(condensed) == 1500
+    assert condensed[:2] == [(2, 1.0), (7, 1.0)]
+    assert _condensed(points[:3]) == points[:3]
 
 
 def test_the_centred_median_neither_lags_nor_keeps_a_spike() -> None:

@@ -186,7 +186,7 @@ def test_a_held_out_loss_that_rises_while_training_falls_is_remarked() -> None:
 
 
 def test_samples_that_repeat_or_consist_of_punctuation_are_remarked() -> None:
-    samples = [
+    samples: list[dict[str, Any]] = [
         {"repeated_4gram_share": 0.9, "punctuation_share": 0.7},
         {"repeated_4gram_share": 0.4, "punctuation_share": 0.5},
         {"text": "no statistics"},
@@ -199,7 +199,12 @@ def test_samples_that_repeat_or_consist_of_punctuation_are_remarked() -> None:
 
 
 def test_series_leaves_out_what_is_no_number() -> None:
-    records = [{"step": 1, "loss": 2}, {"step": 2}, {"step": 3, "loss": None}, {"step": 4, "loss": True}]
+    records: list[dict[str, Any]] = [
+        {"step": 1, "loss": 2},
+        {"step": 2},
+        {"step": 3, "loss": None},
+        {"step": 4, "loss": True},
+    ]
     assert series(records, "loss") == [(1, 2.0)]
 
 

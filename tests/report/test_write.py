@@ -18,7 +18,7 @@ from zhgpt.errors import MissingInputError, StorageError
 from zhgpt.report.page import build_page, curves_of
 from zhgpt.report.plots import PLOTS, Curves, render_svg
 from zhgpt.report.recorded_run import read_run
-from zhgpt.report.write import write_report
+from zhgpt.report.write import render, write_report
 
 MakeRun = Callable[..., Path]
 
@@ -114,6 +114,12 @@ def test_what_a_run_wrote_is_never_markup(make_run: MakeRun) -> None:
     assert outline.text.count("<script>") > 10
 
 
+def test_half_a_surrogate_pair_is_replaced(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "samples/step-00001000.jsonl").write_text('{"prompt": "天", "text": "地\\ud83d"}\n', "utf-8")
+    assert "地?" in _html(folder)
+
+
 @pytest.mark.parametrize(
     "kept",
     [["run_config.yaml"], ["metrics.jsonl"], ["metrics.jsonl", "environment.json"], ["metrics.jsonl", "samples"]],
@@ -146,6 +152,14 @@ def test_poor_records_still_give_a_page(
     make_run: MakeRun, records: list[dict[str, Any]], environment: dict[str, Any]
 ) -> None:
     Outline(_html(make_run(records=records, environment=environment, exit_code=None)))
+
+
+def test_a_long_run_shows_evaluations_spread_evenly(make_run: MakeRun) -> None:
+    records = [{"step": 10 * n, "loss": 5.0, "valid_loss": 5.0} for n in range(1, 1001)]
+    page = build_page(read_run(make_run(records=records)))
+    steps = [row[0] for row in page.evaluation_rows]
+    assert (len(steps), steps[0], steps[1], steps[-1]) == (40, "10", "270", "10,000")
+    assert "40 of 1000 evaluations; metrics.jsonl has them all." in render(page)
 
 
 def test_a_damaged_line_is_told_to_the_reader(make_run: MakeRun) -> None:

@@ -59,7 +59,7 @@ def test_outside_a_terminal_everything_is_a_plain_line() -> None:
         "  batch: 4 sequences × 8 micro-steps × 2 ranks = 64 sequences × 1,024 tokens = 65,536 tokens a step",
         "  run: 65,536 tokens × 1,000 steps = 65.5M tokens",
         "  model: llama, 124M parameters",
-        "step  100/1000  loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad norm 0.83  12.3k tokens/s  MFU 41.2 %  "
+        "step  100/1000  loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad 0.83  12.3k tokens/s  MFU 41.2 %  "
         "ETA 1 h 02 min",
         "evaluation at step 100: loss 6.4000, perplexity 601.8, 2.2900 bits/byte",
         "  村民们都很高兴，在 ▸ 村里·唱歌·[31m。  (distinct-2 0.88, repeated 4-grams 3.1 %, punctuation 12.0 %)",
@@ -85,17 +85,30 @@ def test_in_a_terminal_the_bar_shows_progress_and_lines_stay_above_it() -> None:
     _show(Console(stream, terminal=True, width=140))
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "step 100/1000" in plain
-    assert "loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad norm 0.83  12.3k tokens/s  MFU 41.2 %" in plain
+    assert "loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad 0.83  12.3k tokens/s  MFU 41.2 %" in plain
     assert "evaluation at step 100: loss 6.4000" in plain
     assert "saved checkpoints/step-00000100" in plain
 
 
-@pytest.mark.parametrize("width", [1, 10, 30, 60])
-def test_a_narrow_terminal_shows_what_fits(width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "status"),
+    [
+        (140, "loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad 0.83  12.3k tokens/s  MFU 41.2 %  ETA 1 h 02 min"),
+        (110, "loss 6.5432  2.3457 bits/byte  lr 6.00e-04  12.3k tokens/s  ETA 1 h 02 min"),
+        (80, "loss 6.5432  2.3457 bits/byte  ETA 1 h 02 min"),
+        (60, "loss 6.5432  ETA 1 h 02 min"),
+        (40, "loss 6.5432"),
+        (10, ""),
+        (1, ""),
+    ],
+)
+def test_a_narrow_terminal_shows_the_most_wanted_that_fits(width: int, status: str) -> None:
     stream = io.StringIO()
     _show(Console(stream, terminal=True, width=width))
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
-    assert "MFU" not in plain
+    assert status in plain
+    assert ("loss 6.5432" in plain) == bool(status)
+    assert ("MFU" in plain) == (width == 140)
     assert "saved checkpoints/step-00000100" in plain
 
 

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from zhgpt.errors import MissingInputError, StorageError
 from zhgpt.train.json_lines import JsonLinesWriter, decode_line, encode_line, read_json_lines, trim_json_lines
 
 
-def _until(step: int):
+def _until(step: int) -> Callable[[dict[str, Any]], bool]:
     return lambda record: record["step"] <= step
 
 
@@ -34,6 +36,10 @@ def test_nan_and_infinities_are_standard_json_and_read_back_as_floats() -> None:
     assert math.isnan(record["loss"])
     assert (record["gradient_norm"], record["low"]) == (math.inf, -math.inf)
     assert "non_finite" not in record
+
+
+def test_half_a_surrogate_pair_reads_back_as_written() -> None:
+    assert decode_line(encode_line({"reason": "a\udc80b"})) == {"reason": "a\udc80b"}
 
 
 def test_every_line_is_readable_before_the_writer_closes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """TensorBoard, SwanLab and W&B show what metrics.jsonl says; the last two offline and without an account."""
 
+import importlib
 import importlib.util
 import json
 import struct
@@ -132,6 +133,18 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None
     assert points == [(10, 100.0), (20, 50.0), (30, pytest.approx(53.33333)), (40, 45.0)]
 
 
+def test_tensorboard_forgets_an_attempt_that_left_no_checkpoint(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for loss in (9.0, 5.0):
+        log = open_run_log(tmp_path, ["tensorboard"], run_name="demo", settings={}, resumed_step=None)
+        log.record({"step": 10, "loss": loss})
+        log.close()
+    shown = EventAccumulator(str(tmp_path / "tensorboard"))
+    shown.Reload()
+    assert [event.value for event in shown.Scalars("train/loss")] == [5.0]
+
+
 def test_tensorboard_can_be_filled_from_metrics_afterwards(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -157,11 +170,10 @@ def test_swanlab_offline_holds_the_whole_curve_in_its_newest_folder(tmp_path: Pa
 
 
 def _swanlab_losses(path: Path) -> list[tuple[int, float]]:
-    from swanlab.proto.swanlab.record.v1.record_pb2 import Record
-
+    record_type = importlib.import_module("swanlab.proto.swanlab.record.v1.record_pb2").Record
     points = []
     for content in _log_records(path):
-        record = Record.FromString(content)
+        record = record_type.FromString(content)
         if record.WhichOneof("record_type") == "scalar" and record.scalar.key == "train/loss":
             points.append((record.scalar.step, record.scalar.value.number))
     return points
@@ -180,11 +192,10 @@ def test_wandb_offline_holds_the_whole_curve_in_its_newest_folder(tmp_path: Path
 
 
 def _wandb_losses(path: Path) -> list[tuple[int, float]]:
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    record_type = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
     points = []
     for content in _log_records(path):
-        record = Record.FromString(content)
+        record = record_type.FromString(content)
         if record.WhichOneof("record_type") == "history":
             values = {
                 item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item

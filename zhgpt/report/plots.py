@@ -17,6 +17,7 @@ from zhgpt.report.verdict import Floor, series
 _BLUE, _ORANGE, _RED, _GREY, _GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
 _MOST_POINTS = 1500
 _SMOOTH_FROM = 40
+_MOST_DOTS = 60
 # A gradient norm that spans more than this factor is drawn on a logarithmic axis.
 _LOGARITHMIC_FROM = 30.0
 
@@ -123,9 +124,9 @@ def _draw_against_floor(
             axes.axhline(value, color=color, linestyle=style, linewidth=1.4, label=f"{name} {value:.2f}", zorder=2)
     _draw_training(axes, training)
     if held_out:
-        axes.plot(
-            *_columns(held_out), color=_GREEN, marker="o", markersize=4.5, linewidth=1.2, label="held out", zorder=4
-        )
+        dots = "o" if len(held_out) <= _MOST_DOTS else "None"
+        steps, losses = _columns(_condensed(held_out))
+        axes.plot(steps, losses, color=_GREEN, marker=dots, markersize=4.5, linewidth=1.2, label="held out", zorder=4)
     lost = [step for step, value in points if not math.isfinite(value)]
     if lost:
         bottom = [0.02] * len(lost)
@@ -146,8 +147,16 @@ def _draw_training(axes: Axes, training: list[tuple[int, float]]) -> None:
         axes.plot(steps, values, color=_BLUE, linewidth=1.5, marker="o", markersize=3, label="training", zorder=3)
         return
     axes.plot(*_columns(_thinned(training)), color=_BLUE, alpha=0.3, linewidth=0.8, zorder=2.5)
-    smooth = list(zip(steps, _centred_median(values, max(2, len(values) // 100)), strict=True))
-    axes.plot(*_columns(_thinned(smooth)), color=_BLUE, linewidth=1.6, label="training (running median)", zorder=3)
+    steps, values = _columns(_condensed(training))
+    smooth = _centred_median(values, max(2, len(values) // 100))
+    axes.plot(steps, smooth, color=_BLUE, linewidth=1.6, label="training (running median)", zorder=3)
+
+
+def _condensed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `_MOST_POINTS` points: the middle step and the median of each stretch."""
+    stretch = math.ceil(len(points) / _MOST_POINTS)
+    parts = [points[start : start + stretch] for start in range(0, len(points), stretch)]
+    return [(part[len(part) // 2][0], median(value for _, value in part)) for part in parts]
 
 
 def _centred_median(values: list[float], reach: int) -> list[float]:

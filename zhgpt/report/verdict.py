@@ -21,6 +21,8 @@ _FALLING = 0.02
 _RISE = 0.5
 # Nats that the held-out loss must rise above its best to be called overfitting.
 _OVERFITTING = 0.1
+# Records that the loss is smoothed over at most.
+_LONGEST_WINDOW = 51
 # Records below which a curve has no shape.
 _FEWEST_RECORDS = 8
 # Below this rate a model that starts from noise hardly moves; such rates are for fine-tuning.
@@ -129,7 +131,8 @@ def running_median(values: Sequence[float], window: int) -> list[float]:
 def _curve(records: Sequence[Mapping[str, Any]]) -> _Curve:
     points = [(step, loss) for step, loss in series(records, "loss") if math.isfinite(loss)]
     losses = [loss for _, loss in points]
-    return _Curve([step for step, _ in points], losses, running_median(losses, max(3, len(losses) // 20)))
+    window = min(_LONGEST_WINDOW, max(3, len(losses) // 20))
+    return _Curve([step for step, _ in points], losses, running_median(losses, window))
 
 
 def _diverged(records: Sequence[Mapping[str, Any]], curve: _Curve, facts: Facts) -> Verdict | None:

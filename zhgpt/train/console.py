@@ -15,7 +15,7 @@ from rich.text import Text
 
 from zhgpt.train.quantities import count_text, duration_text, loss_text, rate_text, share_text
 
-_BAR_WIDTH = 16
+_BAR_WIDTH = 10
 _SAMPLE_CHARACTERS = 160
 _PLAIN = str.maketrans({"×": "x", "▸": ">", "…": "...", "·": "."})
 
@@ -56,16 +56,18 @@ class Plan(Protocol):
         """Tokens of the run."""
 
 
-# Most wanted first: a narrow terminal shows as many as fit.
 _STATUS: dict[str, Callable[[float], str]] = {
     "loss": lambda value: f"loss {loss_text(value)}",
     "bits_per_byte": lambda value: f"{loss_text(value)} bits/byte",
     "learning_rate": lambda value: f"lr {rate_text(value)}",
-    "gradient_norm": lambda value: f"grad norm {value:.2f}",
+    "gradient_norm": lambda value: f"grad {value:.2f}",
     "tokens_per_second": lambda value: f"{count_text(value)} tokens/s",
     "mfu": lambda value: f"MFU {share_text(value)}",
     "eta_seconds": lambda value: f"ETA {duration_text(value)}",
 }
+
+# What a narrow terminal keeps, most wanted first.
+_PRIORITY = ("loss", "eta_seconds", "bits_per_byte", "tokens_per_second", "learning_rate", "gradient_norm", "mfu")
 
 _EVALUATION: dict[str, Callable[[float], str]] = {
     "valid_loss": lambda value: f"loss {loss_text(value)}",
@@ -128,11 +130,11 @@ class Console:
 
     def step(self, record: Mapping[str, Any]) -> None:
         """Show one record of metrics.jsonl; numbers that are missing or ``None`` are left out."""
-        parts = _parts(record, _STATUS)
         if self._progress is None:
-            self._line(f"step {record['step']:>{len(str(self._steps))}}/{self._steps}  " + "  ".join(parts))
+            parts = "  ".join(_parts(record, _STATUS))
+            self._line(f"step {record['step']:>{len(str(self._steps))}}/{self._steps}  {parts}")
             return
-        self._progress.update(self._task, completed=record["step"], status=self._fitting(parts))
+        self._progress.update(self._task, completed=record["step"], status=self._fitting(record))
         self._progress.refresh()
 
     def evaluation(self, record: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
@@ -179,15 +181,15 @@ class Console:
             self._stream.write(text + "\n")
             self._stream.flush()
 
-    def _fitting(self, parts: Sequence[str]) -> str:
+    def _fitting(self, record: Mapping[str, Any]) -> str:
         room = self._rich.width - len(f"step {self._steps}/{self._steps} ") - _BAR_WIDTH - 2
-        shown = ""
-        for part in parts:
-            longer = f"{shown}  {part}" if shown else part
-            if len(longer) > room:
+        shown: dict[str, Any] = {}
+        for name in _PRIORITY:
+            wider = {**shown, name: record.get(name)}
+            if len("  ".join(_parts(wider, _STATUS))) > room:
                 break
-            shown = longer
-        return shown
+            shown = wider
+        return "  ".join(_parts(shown, _STATUS))
 
 
 class _TolerantStream:

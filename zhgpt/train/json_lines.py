@@ -63,7 +63,9 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     if odd:
         line.update(dict.fromkeys(odd))
         line[NON_FINITE] = odd
-    return json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")).encode() + b"\n"
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    # backslashreplace: half a surrogate pair (a file name that is not UTF-8) becomes JSON's own escape for it.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def decode_line(line: bytes) -> dict[str, Any]:

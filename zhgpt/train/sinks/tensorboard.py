@@ -46,8 +46,9 @@ def open_sink(place: SinkPlace) -> TensorBoardSink:
     Raises:
         SettingError: the folder cannot be written.
     """
-    # purge_step writes a session-start event, on which TensorBoard discards every event at that step or after it.
-    purge_step = None if place.resumed_step is None else place.resumed_step + 1
+    # purge_step writes a session-start event, on which TensorBoard discards every event at that step or after it: all
+    # of an earlier attempt's when the run starts from nothing.
+    purge_step = 0 if place.resumed_step is None else place.resumed_step + 1
     folder = place.run_dir / "tensorboard"
     try:
         return TensorBoardSink(SummaryWriter(log_dir=str(folder), purge_step=purge_step))
