@@ -79,7 +79,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 MinJobAge=86400
-KillWait=5
+KillWait=30
 SlurmdTimeout=10
 ReturnToService=2
 SlurmdParameters=config_overrides

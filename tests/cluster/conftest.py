@@ -108,10 +108,15 @@ class Cluster:
         self.jobs.append(job)
         return job
 
-    def exit_status(self, run_dir: Path) -> dict[str, Any]:
-        """What the run itself says about its end."""
-        status: dict[str, Any] = json.loads((run_dir / "exit_status.json").read_text())
-        return status
+    def deepspeed(self, folder: Path, options: list[str], argv: list[str], *, check: bool = True) -> Finished:
+        """Starts launch/pretrain.py on the first node, as a user does who is logged in there, in ``folder``."""
+        command = [str(Path(sys.prefix) / "bin" / "deepspeed"), *options, str(ROOT / "launch" / "pretrain.py"), *argv]
+        return self.run("node1", *command, cwd=folder, timeout=180, check=check)
+
+    def run_file(self, run_dir: Path, name: str) -> dict[str, Any]:
+        """One of the JSON files in a run's folder."""
+        content: dict[str, Any] = json.loads((run_dir / name).read_text())
+        return content
 
     def cancel_all(self) -> None:
         """Ends what a failed test left running."""

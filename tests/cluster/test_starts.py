@@ -1,6 +1,7 @@
 """Both starts over two hosts give the losses of a one-host run of the same global batch; too few hosts are refused."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,6 @@ def one_host_losses(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> lis
     return losses(run_dir)
 
 
-def deepspeed(cluster: Any, hosts_file: Path, options: list[str], argv: list[str], **settings: Any) -> Any:
-    """Starts launch/pretrain.py on the first node, as a user logged in there does."""
-    command = [str(Path(sys.prefix) / "bin" / "deepspeed"), *options, str(ROOT / "launch" / "pretrain.py"), *argv]
-    return cluster.run("node1", *command, cwd=hosts_file.parent, **settings)
-
-
 def test_sbatch_on_two_nodes_gives_the_losses_of_one_host(
     cluster: Any, tiny: Tiny, tmp_path: Path, one_host_losses: list[float]
 ) -> None:
@@ -34,6 +29,7 @@ def test_sbatch_on_two_nodes_gives_the_losses_of_one_host(
     fields = job.wait()
     assert (fields["JobState"], fields["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
     assert losses(run_dir) == pytest.approx(one_host_losses, abs=1e-5)
+    assert cluster.run_file(run_dir, "environment.json")["hosts"] == 2
 
 
 def test_deepspeed_over_ssh_gives_the_losses_of_one_host(
@@ -41,7 +37,33 @@ def test_deepspeed_over_ssh_gives_the_losses_of_one_host(
 ) -> None:
     run_dir = tmp_path / "run"
     argv = tiny.argv(run_dir, MICRO_BATCH, "launch.hosts=2", "launch.world_size=2")
-    deepspeed(cluster, hosts_file, ["--hostfile", str(hosts_file)], argv, timeout=180)
+    cluster.deepspeed(hosts_file.parent, ["--hostfile", str(hosts_file)], argv)
+    assert losses(run_dir) == pytest.approx(one_host_losses, abs=1e-5)
+    assert cluster.run_file(run_dir, "environment.json")["hosts"] == 2
+
+
+def test_srun_with_one_task_a_rank_gives_the_losses_of_one_host(
+    cluster: Any, tiny: Tiny, tmp_path: Path, one_host_losses: list[float]
+) -> None:
+    run_dir = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "launch" / "pretrain.py"), *tiny.argv(run_dir, MICRO_BATCH)]
+    cluster.run("head", "srun", "--nodes=2", "--ntasks-per-node=1", *command, timeout=180)
+    assert losses(run_dir) == pytest.approx(one_host_losses, abs=1e-5)
+    assert cluster.run_file(run_dir, "environment.json")["hosts"] == 2
+
+
+def test_the_command_on_each_host_by_hand_gives_the_losses_of_one_host(
+    cluster: Any, tiny: Tiny, tmp_path: Path, one_host_losses: list[float]
+) -> None:
+    run_dir = tmp_path / "run"
+    meeting = ["--hosts", "2", "--master-address", "node1", "--master-port", "23456", "--num-processes", "1"]
+    command = [str(Path(sys.prefix) / "bin" / "zhgpt"), "pretrain", *meeting, *tiny.argv(run_dir, MICRO_BATCH)]
+
+    def start(rank: int) -> None:
+        cluster.run(f"node{rank + 1}", *command, "--host-rank", str(rank), timeout=180)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(start, (0, 1)))
     assert losses(run_dir) == pytest.approx(one_host_losses, abs=1e-5)
 
 
@@ -50,7 +72,7 @@ def test_a_missing_host_file_is_refused_before_anything_is_built(
 ) -> None:
     run_dir = tmp_path / "run"
     options = ["--hostfile", str(tmp_path / "absent"), "--num_gpus", "2"]
-    done = deepspeed(cluster, hosts_file, options, tiny.argv(run_dir, "launch.hosts=2"), check=False)
+    done = cluster.deepspeed(hosts_file.parent, options, tiny.argv(run_dir, "launch.hosts=2"), check=False)
     assert done.returncode == 2
     assert "2 hosts were asked for, but the 2 ranks run on 1: node1" in done.stderr
     assert not (run_dir / "environment.json").exists()
