@@ -13,7 +13,7 @@ VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 64 rows, so that 150 tokens make three, the last one partial."""
-    monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", 64 * PADDED)
+    monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", {"cpu": 64 * PADDED})
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
