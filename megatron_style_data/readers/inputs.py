@@ -2,12 +2,12 @@
 
 import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from megatron_style_data.errors import MissingInputError, SettingError
+from megatron_style_data.errors import MissingInputError, SettingError, StorageError
 
 # Name ending (after a .gz, .zst or .zstd is taken off) to format.
 FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
@@ -55,6 +55,7 @@ def expand_inputs(
     Raises:
         MissingInputError: An input that names nothing, or holds no file that can be read.
         SettingError: No input, an unknown format, a named file of unknown format, or a file named twice.
+        StorageError: A folder that cannot be listed.
     """
     if format not in FORMATS:
         raise SettingError(f"format {format!r} is not known; choose {', '.join(FORMATS)}.")
@@ -78,7 +79,7 @@ def format_of(name: str) -> str | None:
 def _files_of(given: str, format: str, skipped: list[Path]) -> list[InputFile]:
     path = Path(given)
     if path.is_dir():
-        below = (Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names)
+        below = (Path(root, name) for root, _, names in _walk(path) for name in names)
         files = _readable(((file, file.relative_to(path).as_posix()) for file in below), format, skipped)
         what = "the folder holds"
     elif path.exists():
@@ -97,6 +98,13 @@ def _files_of(given: str, format: str, skipped: list[Path]) -> list[InputFile]:
             f"{given}: {what} no corpus file (expected {', '.join(FORMATS_BY_ENDING)}, or .gz/.zst)."
         )
     return files
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    def refuse(error: OSError) -> None:  # os.walk passes over a folder it may not list
+        raise StorageError(f"{error.filename}: cannot be listed: {error.strerror or error}.") from error
+
+    return os.walk(folder, onerror=refuse, followlinks=True)
 
 
 def _readable(candidates: Iterable[tuple[Path, str]], format: str, skipped: list[Path]) -> list[InputFile]:

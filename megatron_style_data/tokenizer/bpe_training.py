@@ -29,7 +29,7 @@ SPLIT_PATTERN = "|".join(
 SMALLEST_BPE_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 
 
-def write_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+def write_bpe(texts: Iterable[str], vocab_size: int, folder: Path, show_progress: bool) -> None:
     """Trains on ``texts`` and writes ``tokenizer.json`` with the files that transformers wants beside it.
 
     The first ids are ``SPECIAL_TOKENS``, then the 256 bytes, then what was merged.
@@ -38,13 +38,14 @@ def write_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
         texts: Training texts; all of them are used.
         vocab_size: Size wanted, special tokens and bytes included.
         folder: An existing folder.
+        show_progress: Whether the library draws its bars on stderr, where that is a terminal.
     """
     tokenizer = _untrained()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+        show_progress=show_progress,
     )
     tokenizer.train_from_iterator(texts, trainer)
     atomic_write_text(folder / DEFINITION_FILE, tokenizer.to_str(pretty=True) + "\n")

@@ -11,6 +11,7 @@ from megatron_style_data.errors import BadDataError, SettingError, StorageError
 from megatron_style_data.tokenizer.fingerprint import fingerprint_of
 from megatron_style_data.tokenizer.plain_text_copy import hidden_names, plain_text_copy
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT_NAMES
+from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, SPECIAL_TOKENS_FILE
 
 # From here on the library's own threads are worth starting. Below it texts are encoded one by one in this thread: a
 # process that never started those threads can be forked without a warning.
@@ -22,36 +23,34 @@ class HuggingFaceTokenizer:
 
     kind = "huggingface"
 
-    def __init__(self, content: bytes, end_of_text: str, origin: str) -> None:
+    def __init__(self, content: bytes, end_of_text: str | None, origin: str, likely: Sequence[str] = ()) -> None:
         """Prepares the tokenizer.
 
         Args:
             content: The bytes of ``tokenizer.json``.
-            end_of_text: The token that ends a document.
+            end_of_text: The token that ends a document; None: the first of ``likely`` and ``END_OF_TEXT_NAMES`` that
+                it has.
             origin: The file, for messages.
+            likely: Names that are looked for before the usual ones.
 
         Raises:
             BadDataError: ``content`` is not a tokenizer that the installed ``tokenizers`` can read.
-            SettingError: ``end_of_text`` is not a token, or the text of a special token cannot be kept apart from it.
+            SettingError: No end-of-text token, or its name in a text cannot be kept apart from it.
         """
-        definition = parse_definition(content, origin)
+        definition = _parse(content, origin)
         self._content, self._origin = content, origin
-        self._whole = _build(content.decode("utf-8"), origin)
-        end_of_text_id = self._whole.token_to_id(end_of_text)
-        if end_of_text_id is None:
-            raise SettingError(f"{origin}: has no token {end_of_text!r}; name one of its tokens as the end of text.")
-        hidden = {end_of_text: None} | dict.fromkeys(hidden_names(definition))
-        copy = plain_text_copy(definition, hidden)
-        self._plain = _build(json.dumps(copy, ensure_ascii=False), origin)
+        self._whole = _build(definition, origin)
+        self.end_of_text, self.end_of_text_id = _end_of_text(self._whole, end_of_text, likely, origin)
+        hidden = {self.end_of_text: None} | dict.fromkeys(hidden_names(definition))
+        self._plain = _build(plain_text_copy(definition, hidden), origin)
         self.fingerprint = fingerprint_of(content)
-        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1)
-        self.end_of_text, self.end_of_text_id = end_of_text, int(end_of_text_id)
+        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values())
         # The library's ids, not the file's: where they differ, transformers uses the library's.
         ids = {name: self._whole.token_to_id(name) for name in hidden}
         self.special_tokens = {name: number for name, number in ids.items() if number is not None}
-        if self.end_of_text_id in self.encode_batch([end_of_text])[0]:
+        if self.end_of_text_id in self.encode_batch([self.end_of_text])[0]:
             raise SettingError(
-                f"{origin}: the text {end_of_text!r} in a document would be read as the end of the document; "
+                f"{origin}: the text {self.end_of_text!r} in a document would be read as the end of the document; "
                 f"use a tokenizer whose end-of-text token is not part of its text vocabulary."
             )
 
@@ -90,30 +89,25 @@ def load_huggingface(path: Path, end_of_text: str | None = None) -> HuggingFaceT
         content = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if end_of_text is None:
-        end_of_text = _find_end_of_text(path, parse_definition(content, str(path)))
-    return HuggingFaceTokenizer(content, end_of_text, str(path))
+    beside = () if end_of_text is not None else (CONFIG_FILE, SPECIAL_TOKENS_FILE)
+    named = [_end_of_text_in(path.parent / name) for name in beside]
+    return HuggingFaceTokenizer(content, end_of_text, str(path), [name for name in named if name is not None])
 
 
-def parse_definition(content: bytes, origin: str) -> dict[str, Any]:
-    """The parsed JSON of a ``tokenizer.json``.
-
-    Raises:
-        BadDataError: Not JSON, or not an object with a model that has a vocabulary.
-    """
+def _parse(content: bytes, origin: str) -> dict[str, Any]:
     try:
-        definition = json.loads(content)
+        definition = json.loads(content.decode("utf-8"))
     except ValueError as error:
         raise BadDataError(f"{origin}: is not JSON ({error}); expected a tokenizer.json of HF tokenizers.") from error
     model = definition.get("model") if isinstance(definition, dict) else None
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), list | dict):
+    if not isinstance(model, dict) or not model.get("vocab"):
         raise BadDataError(f"{origin}: has no model with a vocabulary; expected a tokenizer.json of HF tokenizers.")
     return dict(definition)
 
 
-def _build(definition: str, origin: str) -> tokenizers.Tokenizer:
+def _build(definition: dict[str, Any], origin: str) -> tokenizers.Tokenizer:
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(definition)
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(definition, ensure_ascii=False))
     except Exception as error:  # the Rust library raises bare Exception, no subclass
         raise BadDataError(f"{origin}: tokenizers {tokenizers.__version__} cannot read it: {error}.") from error
     tokenizer.no_truncation()
@@ -121,30 +115,24 @@ def _build(definition: str, origin: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _find_end_of_text(path: Path, definition: dict[str, Any]) -> str:
-    known = _names(definition)
-    for beside in ("tokenizer_config.json", "special_tokens_map.json"):
-        named = _named_in(path.parent / beside)
-        if named in known:
-            return named
-    for name in END_OF_TEXT_NAMES:
-        if name in known:
-            return name
-    added = [token["content"] for token in definition.get("added_tokens") or []]
-    listing = ", ".join(repr(name) for name in added[:8]) or "none"
+def _end_of_text(
+    tokenizer: tokenizers.Tokenizer, asked: str | None, likely: Sequence[str], origin: str
+) -> tuple[str, int]:
+    for name in (*likely, *END_OF_TEXT_NAMES) if asked is None else (asked,):
+        number = tokenizer.token_to_id(name)
+        if number is not None:
+            return name, int(number)
+    if asked is not None:
+        raise SettingError(f"{origin}: has no token {asked!r}; name one of its tokens as the end of text.")
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     raise SettingError(
-        f"{path}: no end-of-text token found (looked for eos_token in tokenizer_config.json, then "
-        f"{', '.join(END_OF_TEXT_NAMES)}); its added tokens are: {listing}; name the one that ends a document."
+        f"{origin}: no end-of-text token found (looked for eos_token in {CONFIG_FILE}, then "
+        f"{', '.join(END_OF_TEXT_NAMES)}); its added tokens are: {', '.join(map(repr, added[:8])) or 'none'}; "
+        f"name the one that ends a document."
     )
 
 
-def _names(definition: dict[str, Any]) -> set[str]:
-    vocabulary = definition["model"]["vocab"]
-    pieces = {entry[0] for entry in vocabulary} if isinstance(vocabulary, list) else set(vocabulary)
-    return pieces | {token["content"] for token in definition.get("added_tokens") or []}
-
-
-def _named_in(path: Path) -> str | None:
+def _end_of_text_in(path: Path) -> str | None:
     """``eos_token`` of a JSON file that may not be there; it is a string, or an object with ``content``."""
     if not path.is_file():
         return None

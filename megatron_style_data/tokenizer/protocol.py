@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
-        """Name to id of the special tokens; none of these ids comes out of ``encode_batch``."""
+        """Name to id of the special tokens. Of these ids only that of an unknown token comes out of ``encode_batch``."""
         ...
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:

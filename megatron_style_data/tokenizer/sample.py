@@ -12,8 +12,11 @@ import xxhash
 
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
-from megatron_style_data.tokenizer.limits import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES
 
+# UTF-8 bytes. Memory and time of training grow with it, and the compression hardly does.
+DEFAULT_SAMPLE_BYTES = 64_000_000
+# UTF-8 bytes read to draw that sample.
+DEFAULT_SCAN_BYTES = 8_000_000_000
 CHUNK_CHARACTERS = 2048
 
 
@@ -122,7 +125,7 @@ def _texts(
     scan_bytes: int,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[str]:
-    on_disk = [max(1, file.path.stat().st_size) for file in files]
+    on_disk = [_bytes_on_disk(file) for file in files]
     for file, size in zip(files, on_disk, strict=True):
         stop_at = counters.utf8_bytes + scan_bytes * size // sum(on_disk)
         for document in read_documents(file, options, counters):
@@ -131,6 +134,13 @@ def _texts(
                 on_progress(counters.utf8_bytes)
             if counters.utf8_bytes >= stop_at:
                 break
+
+
+def _bytes_on_disk(file: InputFile) -> int:
+    try:
+        return max(1, file.path.stat().st_size)
+    except OSError:  # reading it will say what is wrong
+        return 1
 
 
 def _utf8_bytes(text: str) -> int:

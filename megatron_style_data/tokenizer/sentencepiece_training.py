@@ -22,7 +22,7 @@ _REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
 SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
 
 
-def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, show_progress: bool) -> None:
     """Trains on ``texts`` and writes ``tokenizer.model`` with the files that transformers loads.
 
     The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never used), then the 256 bytes. Spaces and line ends are kept
@@ -32,6 +32,7 @@ def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path) -> 
         texts: Training texts; all of them are used.
         vocab_size: Size wanted, special tokens and bytes included.
         folder: An existing folder.
+        show_progress: Has no effect: the library has a log of hundreds of lines or nothing.
 
     Raises:
         SettingError: ``vocab_size`` leaves no room for the characters of the texts.

@@ -27,11 +27,11 @@ class Trainer:
 
     Attributes:
         check_vocab_size: Raises ``SettingError`` for a size that cannot be.
-        write: Trains on texts and writes the files into a folder.
+        write: Trains on texts to a size, writes the files into a folder; whether progress is drawn on a terminal.
     """
 
     check_vocab_size: Callable[[int], None]
-    write: Callable[[Sequence[str], int, Path], None]
+    write: Callable[[Sequence[str], int, Path, bool], None]
 
 
 TRAINERS: Mapping[str, Trainer] = MappingProxyType(
@@ -60,7 +60,13 @@ class TextFit:
 
 
 def train_tokenizer(
-    kind: str, texts: Sequence[str], vocab_size: int, output: str | Path, *, replace: bool = False
+    kind: str,
+    texts: Sequence[str],
+    vocab_size: int,
+    output: str | Path,
+    *,
+    replace: bool = False,
+    show_progress: bool = False,
 ) -> Tokenizer:
     """Trains on ``texts`` and writes a folder that ``load_tokenizer`` and ``AutoTokenizer.from_pretrained`` load.
 
@@ -72,6 +78,7 @@ def train_tokenizer(
         vocab_size: Size wanted, special tokens and bytes included. A small corpus may give fewer.
         output: The folder to write.
         replace: Whether an existing tokenizer folder gives way.
+        show_progress: Whether to draw progress on stderr, where that is a terminal and the library can.
 
     Raises:
         SettingError: Unknown kind, too small a vocabulary, or an output that is in the way.
@@ -82,8 +89,9 @@ def train_tokenizer(
     TRAINERS[kind].check_vocab_size(vocab_size)
     check_output(output, replace=replace)
     with atomic_folder(output, replace=True) as folder:
-        TRAINERS[kind].write(texts, vocab_size, folder)
+        TRAINERS[kind].write(texts, vocab_size, folder, show_progress)
         self_test(load_tokenizer(folder), SPECIAL_TOKENS, texts_within(texts, _MEASURED_CHARACTERS))
+        check_output(output, replace=replace)  # minutes may have passed
     return load_tokenizer(output)
 
 

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from megatron_style_data.tokenizer.limits import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES
-
-if TYPE_CHECKING:
-    from megatron_style_data.readers import InputFile, ReadCounters
-    from megatron_style_data.tokenizer import TextFit, Tokenizer
-    from megatron_style_data.tokenizer.sample import TextSample
+from megatron_style_data.normalize import normalize
+from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, expand_inputs
+from megatron_style_data.tokenizer import TextFit, Tokenizer, load_tokenizer, measure_fit, train_tokenizer
+from megatron_style_data.tokenizer.pieces import readable_token
+from megatron_style_data.tokenizer.sample import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES, TextSample, sample_corpus
+from megatron_style_data.tokenizer.training import TRAINERS, check_output
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -52,11 +52,6 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace a tokenizer that is there already.")] = False,
 ) -> None:
     """Train a tokenizer on a corpus and write a folder that transformers' AutoTokenizer loads."""
-    from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs
-    from megatron_style_data.tokenizer import measure_fit, train_tokenizer
-    from megatron_style_data.tokenizer.sample import sample_corpus
-    from megatron_style_data.tokenizer.training import TRAINERS, check_output
-
     TRAINERS[kind].check_vocab_size(vocab_size)
     check_output(output, replace=force)
     options = ReadOptions(text_field=text_field, on_bad=on_bad, text_documents=text_documents)
@@ -70,7 +65,7 @@ def train(
     _print_sample(sample, counters)
     typer.echo(f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …")
     started = time.monotonic()
-    tokenizer = train_tokenizer(kind, sample.texts, vocab_size, output, replace=force)
+    tokenizer = train_tokenizer(kind, sample.texts, vocab_size, output, replace=force, show_progress=True)
     typer.echo(
         f"trained in {time.monotonic() - started:.0f} s; every byte, the special tokens and the sample came back"
     )
@@ -86,10 +81,6 @@ def show(
     ] = None,
 ) -> None:
     """Show how a text is cut into tokens."""
-    from megatron_style_data.normalize import normalize
-    from megatron_style_data.tokenizer import load_tokenizer
-    from megatron_style_data.tokenizer.pieces import readable_token
-
     loaded = load_tokenizer(tokenizer, end_of_text=end_of_text)
     normalized = normalize(text).text
     ids = loaded.encode_batch([normalized])[0]
@@ -104,13 +95,13 @@ def show(
     typer.echo(f"{tokenizer}: {loaded.kind}, {loaded.vocab_size:,} tokens, end of text {loaded.end_of_text_id}")
 
 
-def _print_inputs(files: "list[InputFile]", left_out: list[Path]) -> None:
+def _print_inputs(files: list[InputFile], left_out: list[Path]) -> None:
     typer.echo(f"reading {len(files)} file{'s' if len(files) > 1 else ''}: {_some([file.source for file in files])}")
     if left_out:
         typer.echo(f"left out, as their names say no format: {_some([path.name for path in left_out])}")
 
 
-def _print_sample(sample: "TextSample", counters: "ReadCounters") -> None:
+def _print_sample(sample: TextSample, counters: ReadCounters) -> None:
     whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "an even sample of it"
     typer.echo(
         f"read {sample.read_documents:,} documents, {_megabytes(sample.read_bytes)}; "
@@ -120,7 +111,7 @@ def _print_sample(sample: "TextSample", counters: "ReadCounters") -> None:
         typer.echo(f"dropped {line}")
 
 
-def _print_tokenizer(output: Path, tokenizer: "Tokenizer", asked: int, fit: "TextFit") -> None:
+def _print_tokenizer(output: Path, tokenizer: Tokenizer, asked: int, fit: TextFit) -> None:
     fewer = "" if tokenizer.vocab_size == asked else f" (of {asked:,}: the text has no more to merge)"
     rows = (
         ("tokenizer", str(output)),

@@ -1,11 +1,12 @@
 """A file, a folder or a glob means certain files, in a certain order, each once."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from megatron_style_data.errors import MissingInputError, SettingError
+from megatron_style_data.errors import MissingInputError, SettingError, StorageError
 from megatron_style_data.readers.inputs import expand_inputs, format_of
 
 Write = Callable[[str, bytes | str], Path]
@@ -102,3 +103,20 @@ def test_an_unknown_format_and_no_input_are_refused() -> None:
         expand_inputs(["x"], "csv")
     with pytest.raises(SettingError, match="no input given"):
         expand_inputs([])
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("data/a.jsonl", "")
+    (tmp_path / "data" / "secret").mkdir(mode=0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    before = os.geteuid()
+    if before == 0:  # root may list everything; nobody may not
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StorageError, match=r"^data/secret: cannot be listed: Permission denied\.$"):
+            expand_inputs(["data"])
+    finally:
+        os.seteuid(before)

@@ -224,6 +224,12 @@ def test_an_end_of_text_that_is_the_unknown_token_is_refused(tmp_path: Path, tex
     [
         (b"{", r"tokenizer\.json: is not JSON \(.+\); expected a tokenizer\.json of HF tokenizers"),
         (b"\xff\xfe", r"tokenizer\.json: is not JSON"),
+        (b"\xef\xbb\xbf{}", r"tokenizer\.json: is not JSON"),
+        (
+            b'{"added_tokens": [{}], "model": {"type": "BPE", "vocab": {"</s>": 0}, "merges": []}}',
+            r"tokenizer\.json: tokenizers [\d.]+ cannot read it: missing field",
+        ),
+        (b'{"model": {"type": "BPE", "vocab": {}}}', r"tokenizer\.json: has no model with a vocabulary; expected"),
         (b"[]", r"tokenizer\.json: has no model with a vocabulary; expected"),
         (b'{"model": {"type": "BPE"}}', r"tokenizer\.json: has no model with a vocabulary; expected"),
         (b'{"model": {"type": "New", "vocab": {"</s>": 0}}}', r"tokenizer\.json: tokenizers [\d.]+ cannot read it: "),
