@@ -99,9 +99,13 @@ def main() -> None:
     sys.path[:0] = sys.argv[1:]
     os.environ.update(DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
     import deepspeed
-    import deepspeed.comm.torch  # noqa: F401
+    import deepspeed.comm.torch
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # pulls in the compiler stack, as initialize does
+    import torch.nn.attention.varlen  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
-    import transformers  # noqa: F401
+    import zhgpt.cli.rank
+    import zhgpt.train.pretrain
+    import zhgpt.train.sinks.tensorboard  # noqa: F401
 
     while True:
         header = channel_in.read(8)

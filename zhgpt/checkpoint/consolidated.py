@@ -1,7 +1,10 @@
 """The fp32 weights of a checkpoint in one dictionary, whatever its ZeRO stage; needs no process group."""
 
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -47,7 +50,9 @@ def load_consolidated(path: Path) -> Consolidated:
             f"{tokenizer_dir}: the run's copy of its tokenizer is missing; copy it back from the dataset's"
         )
     probe = load_file(str(folder.path / PROBE))
-    weights = _unpartitioned(folder.path) if state["zero_stage"] == 0 else _partitioned(folder.path)
+    # DeepSpeed and its import print to stdout, where `zhgpt generate` writes its text.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        weights = _unpartitioned(folder.path) if state["zero_stage"] == 0 else _partitioned(folder.path)
     return Consolidated(
         state_dict=weights,
         model=ModelSection(**state["model"]),
@@ -70,7 +75,46 @@ def _unpartitioned(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _partitioned(folder: Path) -> dict[str, torch.Tensor]:
+    shards = sorted((folder / ENGINE_TAG).glob("bf16_zero_pp_rank_*_optim_states.pt"), key=_rank)
+    if shards and "zero_stage" not in _optimizer_state(shards[0]):
+        return _from_bf16_optimizer(folder, shards)
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     weights = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=ENGINE_TAG)
     return {name: tensor.detach().clone().float() for name, tensor in weights.items()}
+
+
+def _from_bf16_optimizer(folder: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
+    """ZeRO-1 with bf16 weights and fp32 accumulation: DeepSpeed takes its BF16_Optimizer, which zero_to_fp32 refuses.
+
+    Each parameter group is one flat fp32 vector, its parameters one after another, cut evenly over the ranks
+    (deepspeed/runtime/bf16_optimizer.py). The bf16 weights beside them must be its rounded values.
+    """
+    path = folder / ENGINE_TAG / "mp_rank_00_model_states.pt"
+    if not path.is_file():
+        raise BadDataError(f"{path}: missing from the checkpoint")
+    model = torch.load(path, map_location="cpu", weights_only=False)  # our own file, its hash verified above
+    states = [_optimizer_state(shard) for shard in shards]
+    weights: dict[str, torch.Tensor] = {}
+    for group, shapes in enumerate(model["param_shapes"]):
+        flat = torch.cat([state["single_partition_of_fp32_groups"][group] for state in states])
+        place = 0
+        for name, shape in shapes.items():
+            weights[name] = flat[place : place + shape.numel()].view(shape).clone()
+            place += shape.numel()
+    for name, tensor in weights.items():
+        if not torch.equal(tensor.to(torch.bfloat16), model["module"][name]):
+            raise BadDataError(
+                f"{folder}: the fp32 weights of {name} are not those of its bf16 weights; use another step"
+            )
+    return weights
+
+
+def _optimizer_state(shard: Path) -> dict[str, Any]:
+    # mmap: the moments beside the weights are never read.
+    state: dict[str, Any] = torch.load(shard, map_location="cpu", mmap=True, weights_only=False)["optimizer_state_dict"]
+    return state
+
+
+def _rank(shard: Path) -> int:
+    return int(shard.name.removeprefix("bf16_zero_pp_rank_").split("_")[0])

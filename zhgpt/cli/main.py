@@ -57,6 +57,7 @@ def load_command(name: str) -> Any:
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
     add_completion=False,
     help="Pretrain Chinese GPT-2-scale language models on DeepSpeed: dense or mixture-of-experts, one machine or many.",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -144,6 +144,8 @@ def _why_not_flash2(device_type: str, dtype: torch.dtype, head_dim: int) -> str 
 def _why_not_torch_varlen(device_type: str, dtype: torch.dtype, head_dim: int) -> str | None:
     if importlib.util.find_spec("torch.nn.attention.varlen") is None:
         return f"torch {torch.__version__} has no torch.nn.attention.varlen"
+    if device_type != "cuda":  # asked first: the import below takes seconds
+        return _why_not_flash_kernel(device_type, dtype, head_dim)
     from torch.nn.attention.varlen import varlen_attn
 
     missing = {"window_size", "enable_gqa"} - set(inspect.signature(varlen_attn).parameters)

@@ -1,12 +1,11 @@
 """What a run ran on and decided, for ``environment.json`` and the report."""
 
+import importlib.metadata
 import platform
 from dataclasses import asdict
 from typing import Any
 
-import deepspeed
 import torch
-import transformers
 
 from zhgpt import __version__
 from zhgpt.distributed.process_group import Ranks
@@ -35,8 +34,8 @@ def describe_environment(
             "zhgpt": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "deepspeed": deepspeed.__version__,
-            "transformers": transformers.__version__,
+            "deepspeed": importlib.metadata.version("deepspeed"),
+            "transformers": importlib.metadata.version("transformers"),
         },
         "launcher": ranks.launcher,
         "world_size": ranks.world_size,

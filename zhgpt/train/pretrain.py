@@ -1,5 +1,6 @@
 """One pretraining run on one rank: everything is built here, in order, then the loop runs."""
 
+import importlib.metadata
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -153,8 +154,6 @@ def open_samples(config: RunConfig, split: str) -> Samples:
 
 def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
     """The identity of this run, at step 0."""
-    import deepspeed
-
     config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
     return TrainState(
         step=0,
@@ -173,7 +172,7 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
             "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
         },
         optimizer=config.optim.name,
-        deepspeed_version=deepspeed.__version__,
+        deepspeed_version=importlib.metadata.version("deepspeed"),
     )
 
 

@@ -187,23 +187,16 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         norm = partitioned_gradient_norm(training.engine)
     (nats,) = training.ranks.sums([float(result.nats.double().item())])
     loss = nats / result.targets
-    if not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
-        raise DivergedError(
-            f"step {done}: loss {loss}, gradient norm {norm}; the last complete checkpoint in {training.folder.checkpoints} "
-            f"is from before. Lower optim.learning_rate (now {result.learning_rate:.3g}), lengthen schedule.warmup_steps, or "
-            "set optim.gradient_clipping=1.0"
-        )
     rate = training.clock.lap()
     peak = training.peak_tflops_per_rank
-    flops = rate * training.flops_per_token
-    return {
+    record = {
         "step": done,
         "loss": loss,
         "bits_per_byte": loss / math.log(2) * training.tokens_per_byte,
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
         "tokens_per_second": rate,
-        "mfu": None if peak is None else flops / (peak * 1e12 * training.ranks.world_size),
+        "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
         "consumed_tokens": done * training.plan.tokens_per_step,
         "elapsed_seconds": time.perf_counter() - training.clock.started,
         "eta_seconds": (training.plan.steps - done)
@@ -211,6 +204,14 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
+    if not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
+        training.outputs.step(record, [])
+        raise DivergedError(
+            f"step {done}: loss {loss}, gradient norm {norm}; the last complete checkpoint in "
+            f"{training.folder.checkpoints} is from before. Lower optim.learning_rate (now {result.learning_rate:.3g}), "
+            "lengthen schedule.warmup_steps, or set optim.gradient_clipping=1.0"
+        )
+    return record
 
 
 def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:

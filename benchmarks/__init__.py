@@ -1,0 +1,1 @@
+"""Speed as ratios measured in one run, CPU-seconds beside wall time; `make bench` writes docs/benchmarks.md."""
