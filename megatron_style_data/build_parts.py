@@ -19,15 +19,21 @@ from numpy.typing import NDArray
 
 from megatron_style_data.atomic import atomic_write_json
 from megatron_style_data.encoding import EncodedTexts
-from megatron_style_data.errors import StorageError
+from megatron_style_data.errors import SettingError, StorageError
 
 RECORD = np.dtype([("hash", "<u8"), ("utf8_bytes", "<i8"), ("length", "<i4"), ("source", "<i4")])
-_SAFE_EVERY_BYTES = 1 << 26
+_SAFE_EVERY_BYTES = 1 << 24
 
 
 def path_building(prefix: str | Path) -> Path:
-    """The private folder of a build of PREFIX."""
+    """The private folder of a build of PREFIX.
+
+    Raises:
+        SettingError: PREFIX has no name.
+    """
     prefix = Path(prefix)
+    if prefix.name in ("", ".."):
+        raise SettingError(f"{prefix}: names a folder; expected a path with a name for the files, such as data/zh.")
     return prefix.with_name(f".{prefix.name}.building")
 
 
@@ -39,12 +45,13 @@ def locked_folder(folder: Path) -> Iterator[None]:
         StorageError: Another build holds it, or it cannot be made.
     """
     with ExitStack() as stack:
+        lock = folder / "lock"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
+            # A file, opened for writing: network file systems lock nothing else for all hosts.
+            file = stack.enter_context(open(lock, "ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())
         except BlockingIOError as error:
             raise StorageError(f"{folder}: another build of this output is running; wait for it or stop it.") from error
         except OSError as error:

@@ -124,10 +124,12 @@ def test_progress_without_a_terminal_is_plain_lines_with_rate_and_time_left(
     clock = iter(float(second) for second in range(0, 1000, 6))
     monkeypatch.setattr("zhgpt.cli.data_progress.time.monotonic", lambda: next(clock))
     with progress(about=True) as tell:
-        for done in (0, 30_000_000, 60_000_000):
+        for done in (0, 30_000_000, 60_000_000, 110_000_000):
             tell("encoding", done, 100_000_000)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "encoding …"
-    assert lines[-1].startswith("encoding: 60.0 of about 100.0 MB, ")
-    assert "MB/s, about " in lines[-1]
-    assert lines[-1].endswith(" s left")
+    assert lines[-2].startswith("encoding: 60.0 of about 100.0 MB, ")
+    assert "MB/s, about " in lines[-2]
+    assert lines[-2].endswith(" s left")
+    assert lines[-1].startswith("encoding: 110.0 MB, ")  # the estimate was too low
+    assert lines[-1].endswith(" MB/s")

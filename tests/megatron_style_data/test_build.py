@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -427,6 +429,17 @@ def test_two_builds_of_one_output_do_not_meet(settings: BuildSettings) -> None:
     assert load_manifest(settings.output).documents == 60
 
 
+def test_a_folder_that_another_build_removes_meanwhile_is_not_built_in(
+    settings: BuildSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "megatron_style_data.build_parts.fcntl.flock",
+        lambda file, how: shutil.rmtree(path_building(settings.output)),
+    )
+    with pytest.raises(StorageError, match=r"\.d\.building: another build of this output has just ended; start again"):
+        build(settings)
+
+
 def test_an_output_that_cannot_be_made_is_named(settings: BuildSettings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"\.d\.building: cannot be made: Not a directory"):
@@ -476,9 +489,13 @@ def test_a_corpus_of_one_document_leaves_nothing_to_train_on(settings: BuildSett
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"workers": 0}, "workers 0: expected at least 1"), ({"valid_fraction": 1.0}, r"valid fraction 1\.0")],
+    [
+        ({"workers": 0}, "workers 0: expected at least 1"),
+        ({"valid_fraction": 1.0}, r"valid fraction 1\.0"),
+        ({"output": Path(".")}, r"\.: names a folder; expected a path with a name"),
+    ],
 )
-def test_settings_that_cannot_be_are_refused(settings: BuildSettings, change: dict[str, int], sentence: str) -> None:
+def test_settings_that_cannot_be_are_refused(settings: BuildSettings, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
         build(replace(settings, **change))
 

@@ -46,12 +46,14 @@ class _Words:
         if total == 0:
             return ""
         seconds, first = now - self._began[0], self._began[1]
-        amount = f"{done / 1e6:,.1f} of {self._about}{max(done, total) / 1e6:,.1f} {self._unit}"
+        # An estimate that turned out too low says nothing any more.
+        known = total >= done
+        amount = f"{done / 1e6:,.1f} of {self._about}{total / 1e6:,.1f}" if known else f"{done / 1e6:,.1f}"
         if seconds <= 0 or done <= first:
-            return amount
+            return f"{amount} {self._unit}"
         rate = (done - first) / seconds
-        left = max(0.0, total - done) / rate
-        return f"{amount}, {rate / 1e6:,.1f} {self._unit}/s, about {left:,.0f} s left"
+        left = f", about {(total - done) / rate:,.0f} s left" if known else ""
+        return f"{amount} {self._unit}, {rate / 1e6:,.1f} {self._unit}/s{left}"
 
 
 @contextmanager
