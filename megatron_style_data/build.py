@@ -24,13 +24,7 @@ from megatron_style_data.entropy import measure_floor
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError
 from megatron_style_data.indexed_dataset import IndexedDataset, TokenDtype, choose_dtype
 from megatron_style_data.input_size import estimated_text_bytes
-from megatron_style_data.manifest import (
-    Manifest,
-    SourceRecord,
-    describe_tokenizer,
-    manifest_bytes,
-    path_manifest,
-)
+from megatron_style_data.manifest import Manifest, SourceRecord, describe_tokenizer, manifest_bytes, path_manifest
 from megatron_style_data.publish import ASIDE, publish, refuse_existing, take_back_unfinished
 from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs
 from megatron_style_data.splits import assign_splits, check_fractions
@@ -152,14 +146,14 @@ def _private_folder(settings: BuildSettings) -> Iterator[Path]:
             if not settings.force:
                 refuse_existing(settings.output)
         except StorageError:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         try:
             yield folder
         except (BadDataError, MissingInputError, SettingError):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _useful_workers(workers: int, estimated_bytes: int) -> int:
@@ -189,11 +183,12 @@ def _assemble(
     prefix = parts.folder / ASIDE
     checksums = write_files(prefix, parts.tokens(), lengths, splits)
     ranges = split_records(records, splits)
+    dataset = IndexedDataset.open(prefix)
     before_measuring()
     return Manifest(
         origin="built",
         tokenizer=describe_tokenizer(tokenizer, settings.tokenizer, settings.output),
-        dtype=IndexedDataset.open(prefix).dtype,
+        dtype=dataset.dtype,
         documents=len(records),
         sequences=len(records),
         tokens=parts.token_count,
@@ -203,7 +198,7 @@ def _assemble(
         splits=ranges,
         sources=_source_records(records, reading),
         settings=_recorded_settings(settings),
-        floor=measure_floor(IndexedDataset.open(prefix).tokens, ranges, tokenizer.vocab_size),
+        floor=measure_floor(dataset.tokens, ranges, tokenizer.vocab_size),
     )
 
 

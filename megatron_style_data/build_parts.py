@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +39,7 @@ def path_building(prefix: str | Path) -> Path:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Makes `folder` and holds it for this build alone.
+    """Makes `folder` and holds it for this build alone; takes it away in the end if it is empty.
 
     Raises:
         StorageError: Another build holds it, or it cannot be made.
@@ -59,6 +59,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
         if not same:
             raise StorageError(f"{folder}: another build of this output has just ended; start again.")
         yield
+    # Network file systems keep a deleted file until it is closed, and its folder with it.
+    with suppress(OSError):
+        folder.rmdir()
 
 
 class BuildParts:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
+from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -97,6 +97,7 @@ class IndexedDataset:
         Raises:
             MissingInputError: One of the files is not there.
             BadDataError: The files are damaged, truncated or of another kind.
+            StorageError: They cannot be read.
         """
         idx, bin_ = path_idx(prefix), path_bin(prefix)
         index = _map(idx)
@@ -181,6 +182,8 @@ def _map(path: Path) -> mmap.mmap:
             f"{path}: no such file. A dataset is named by its prefix, the path without .bin and .idx; "
             "`zhgpt data build` makes one."
         ) from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except ValueError as error:  # mmap's word for an empty file
         raise BadDataError(f"{path}: the file is empty; build the dataset again.") from error
 

@@ -18,9 +18,12 @@ def estimated_text_bytes(files: Iterable[InputFile]) -> int:
 
 
 def _decompressed_bytes(path: Path) -> int:
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(_SAMPLED_BYTES)
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(_SAMPLED_BYTES)
+    except OSError:
+        return 0  # the reader will say what is wrong with the file
     try:
         if start.startswith(_ZSTD):
             said = zstandard.get_frame_parameters(start).content_size
@@ -29,5 +32,5 @@ def _decompressed_bytes(path: Path) -> int:
         if start.startswith(_GZIP):
             return size * len(zlib.decompressobj(31).decompress(start)) // len(start)
     except (zlib.error, zstandard.ZstdError):
-        return size  # the reader will say what is wrong with the file
+        return size  # here too
     return size

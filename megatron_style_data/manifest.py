@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from megatron_style_data.digests import BlockDigest
-from megatron_style_data.errors import BadDataError, MissingInputError
+from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
 from megatron_style_data.tokenizer.protocol import Tokenizer
 
 FORMAT = "zhgpt-dataset"
@@ -227,12 +227,15 @@ def load_manifest(prefix: str | Path) -> Manifest:
     Raises:
         MissingInputError: There is none: no dataset, an unfinished build, or files made elsewhere.
         BadDataError: It is damaged, changed by hand, of another format or a newer version.
+        StorageError: It cannot be read.
     """
     path = path_manifest(prefix)
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise MissingInputError(_why_missing(prefix, path)) from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}.") from error
     content = _parse(path, data)
     digest = content.pop("sha256", None)
     if digest != _digest(content):

@@ -72,6 +72,7 @@ def test_inspect_shows_tables_and_readable_text(folder: Path) -> None:
     assert held_out.strip().removesuffix("<|endoftext|>") in TEXTS
     refused = zhgpt_data("inspect", folder / "d", "--document", 5, "--split", "valid", code=2)
     assert "document 5: split valid has documents 0 to 4" in refused.stderr
+    assert "name one with --document" in zhgpt_data("inspect", folder / "d", "--split", "valid", code=2).stderr
 
 
 def test_adopt_says_which_documents_it_holds_out_and_warns_of_open_ends(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
+from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError
 from megatron_style_data.indexed_dataset import HEADER, IndexedDataset, choose_dtype, index_chunks, path_bin, path_idx
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -121,6 +121,13 @@ def test_uint16_is_refused_where_ids_do_not_fit() -> None:
 def test_a_missing_file_is_named(three_documents: Path) -> None:
     path_bin(three_documents).unlink()
     with pytest.raises(MissingInputError, match=r"three\.bin: no such file\. A dataset is named by its prefix"):
+        IndexedDataset.open(three_documents)
+
+
+def test_a_file_that_cannot_be_read_is_named(three_documents: Path) -> None:
+    path_idx(three_documents).unlink()
+    path_idx(three_documents).mkdir()
+    with pytest.raises(StorageError, match=r"three\.idx: cannot be read: Is a directory"):
         IndexedDataset.open(three_documents)
 
 

@@ -24,6 +24,10 @@ def test_the_estimate_is_near(tmp_path: Path, pack: object) -> None:
     assert estimated_text_bytes([InputFile(tmp_path / "a", "a", "text")] * 2) == pytest.approx(2 * len(TEXT), rel=0.1)
 
 
+def test_a_file_that_cannot_be_read_does_not_stop_the_estimate(tmp_path: Path) -> None:
+    assert estimated_text_bytes([InputFile(tmp_path, "folder", "text")]) == 0
+
+
 def test_a_damaged_file_does_not_stop_the_estimate(tmp_path: Path) -> None:
     for start in (b"\x1f\x8b", b"\x28\xb5\x2f\xfd"):
         (tmp_path / "a").write_bytes(start + b"\xff" * 100)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from megatron_style_data.errors import BadDataError, MissingInputError
+from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
 from megatron_style_data.manifest import (
     Floor,
     Manifest,
@@ -104,6 +104,12 @@ def test_files_without_manifest_are_an_unfinished_build_or_from_elsewhere(prefix
     path_manifest(prefix).unlink()
     with pytest.raises(MissingInputError, match=r"an unfinished build .* or files made elsewhere \(`zhgpt data adopt`"):
         load_manifest(prefix)
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path_manifest(tmp_path / "d").mkdir()
+    with pytest.raises(StorageError, match=r"d\.meta\.json: cannot be read: Is a directory"):
+        load_manifest(tmp_path / "d")
 
 
 def test_a_truncated_manifest_is_refused(prefix: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from zhgpt.cli.data_progress import progress
+from zhgpt.errors import SettingError
 
 if TYPE_CHECKING:
     from megatron_style_data.build import BuildResult
@@ -113,6 +114,8 @@ def inspect(
     from megatron_style_data.inspection import dataset_tokenizer, document_number, document_text
     from megatron_style_data.manifest import load_manifest
 
+    if split is not None and document is None:
+        raise SettingError("--split says where documents are counted; name one with --document.")
     manifest = load_manifest(prefix)
     if document is None:
         _print_tables(prefix, manifest)
