@@ -39,13 +39,14 @@ choose_python() { # the Python that makes the environment, in BASE_PYTHON
         "${PYTHON:-python3}" --version 2>/dev/null || echo 'not there'). Set PYTHON=/path/to/python3.11." 2
     "$BASE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$BASE_PYTHON has no venv module. Debian and Ubuntu: apt-get install python3-venv; or set PYTHON to another one." 2
+    BASE_PYTHON=$("$BASE_PYTHON" -c 'import sys; print(sys._base_executable)')    # an environment's Python stands for its base
 }
 
 check_disk() { # pip's own message for a full disk comes late and leaves half a package behind
     local needed_gb=$1 free_kb present_kb
     free_kb=$(df -Pk "$(dirname "$VENV")" | awk 'NR == 2 { print $4 }')
-    present_kb=$(du -sk "$VENV" | cut -f 1)
-    [ $((free_kb + present_kb)) -ge $((needed_gb * 1024 * 1024)) ] ||
+    present_kb=$(du -sk "$VENV" 2>/dev/null | cut -f 1) || true
+    [ $((free_kb + ${present_kb:-0})) -ge $((needed_gb * 1024 * 1024)) ] ||
         die "$((free_kb / 1024)) MB are free where $VENV is; it needs about $needed_gb GB. Make room, or set VENV to a folder elsewhere." 74
 }
 
@@ -62,7 +63,7 @@ forget_half_installed() { # a killed pip leaves packages with files missing that
     [ -e "$VENV/installing" ] || return 0
     say "the last installation was interrupted; looking for packages that are not whole"
     "$VENV/bin/python" - << 'PYTHON'
-import importlib.metadata, pathlib, shutil, sys, sysconfig
+import importlib.metadata, pathlib, shutil, sysconfig
 for folder in pathlib.Path(sysconfig.get_path("purelib")).glob("*.dist-info"):
     files = importlib.metadata.Distribution.at(folder).files or []
     broken = [f for f in files if not f.locate().exists() or f.size not in (None, f.locate().stat().st_size)]
@@ -75,7 +76,7 @@ PYTHON
 
 make_venv() {
     local base flags=()
-    base="$(readlink -f "$("$BASE_PYTHON" -c 'import sys; print(sys._base_executable)')") $PWD $SYSTEM_TORCH"
+    base="$(readlink -f "$BASE_PYTHON") $PWD $SYSTEM_TORCH"
     if [ "$(cat "$VENV/made-from" 2>/dev/null)" = "$base" ] && "$VENV/bin/python" -m pip --version > /dev/null 2>&1; then return; fi
     if [ -e "$VENV" ] && [ ! -e "$VENV/made-from" ] && [ ! -e "$VENV/being-made" ]; then
         die "$VENV exists and was not made here. Move it away, or set VENV to another folder." 2
@@ -87,22 +88,21 @@ make_venv() {
     echo "$base" > "$VENV/made-from"; rm "$VENV/being-made"
 }
 
-torch_is() { "$VENV/bin/python" - "$1" << 'PYTHON'
-import importlib.metadata as metadata, sys
-try:
-    found = metadata.version("torch")
-except metadata.PackageNotFoundError:
-    sys.exit(1)
-sys.exit(found.split("+")[0] != sys.argv[1])
-PYTHON
+TORCH_VERSION='import importlib.metadata as m; print(m.version("torch"))'
+check_system_torch() {
+    [ "$SYSTEM_TORCH" = 0 ] || "$BASE_PYTHON" -c "$TORCH_VERSION" > /dev/null 2>&1 ||
+        die "ZHGPT_SYSTEM_TORCH=1, but $BASE_PYTHON has no torch. Load the cluster's module first, or set PYTHON to the Python that has it." 66
+}
+
+torch_is() { # the pinned version is installed, whatever its build
+    local found; found=$("$VENV/bin/python" -c "$TORCH_VERSION" 2>/dev/null) && [ "${found%%+*}" = "$1" ]
 }
 
 install_torch() { # first and by its exact version: a bare `torch` asked for by another package takes the newest CUDA build
     local pin; pin=$(sed -n 's/^torch==//p' constraints.txt)
     CONSTRAINTS=constraints.txt
     if [ "$SYSTEM_TORCH" = 1 ]; then
-        pin=$("$VENV/bin/python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null) ||
-            die "ZHGPT_SYSTEM_TORCH=1, but $BASE_PYTHON has no torch. Load the cluster's module first, or set PYTHON to the Python that has it." 66
+        pin=$("$VENV/bin/python" -c "$TORCH_VERSION")
         say "using torch $pin of $BASE_PYTHON"
         CONSTRAINTS=$VENV/constraints-system-torch.txt
         { grep -vE '^(torch|triton|nvidia-.*|cuda-.*)==' constraints.txt; echo "torch==$pin"; } > "$CONSTRAINTS"
@@ -110,7 +110,8 @@ install_torch() { # first and by its exact version: a bare `torch` asked for by 
         return 0
     elif [ -n "$TORCH_INDEX_URL" ]; then
         say "installing torch $pin from TORCH_INDEX_URL"
-        pip_install --no-deps --index-url "$TORCH_INDEX_URL" "torch==$pin"    # what torch needs comes in the next step
+        # What torch needs comes in the next step; another build of the same version has to be replaced by force.
+        pip_install --no-deps --force-reinstall --index-url "$TORCH_INDEX_URL" "torch==$pin"
     elif [ "$DRIVER" = 1 ]; then
         say "an NVIDIA driver is here: installing the CUDA build of torch $pin (several GB)"
         pip_install -c constraints.txt "torch===$pin"                         # === leaves out local versions such as +cpu
@@ -143,8 +144,9 @@ if command -v flock > /dev/null; then exec 9> .cache/set-up.lock; flock 9; fi
 if is_installed "$LEVEL"; then exit 0; fi    # another call made it while this one waited
 STARTED=$SECONDS
 choose_python
-make_venv
+check_system_torch
 check_disk $((2 + 7 * DRIVER * (1 - SYSTEM_TORCH)))
+make_venv
 forget_half_installed
 install_torch
 if [ "$LEVEL" = dev ]; then

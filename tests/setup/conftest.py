@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -16,30 +15,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SETUP_CFG = """
-[metadata]
-name = zhgpt
-version = 0.1
-[options]
-packages = zhgpt
-install_requires =
-    torch
-    core-only
-[options.extras_require]
-dev =
-    dev-only
+# The smallest build backend there is: it hands out a wheel that lies ready.
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+BACKEND = """
+import shutil
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    return shutil.copy("ready/zhgpt-0.1-py3-none-any.whl", wheel_directory).rpartition("/")[2]
+build_wheel = build_editable
 """
-PYPROJECT = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+REQUIREMENTS = "Requires-Dist: torch\nRequires-Dist: core-only\nProvides-Extra: dev\nRequires-Dist: dev-only; extra == 'dev'\n"
 CONSTRAINTS = "torch==2.13.0\ncore-only==1.0\ndev-only==1.0\nflash-attn==9.9\n"
 
 
-def write_wheel(folder: Path, name: str, version: str, module: str = "") -> None:
+def write_wheel(folder: Path, name: str, version: str, requirements: str = "") -> None:
     """A pure Python wheel with one module that knows its version."""
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     files = {
-        f"{module or name.replace('-', '_')}.py": f'__version__ = "{version}"\n',
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{name.replace('-', '_')}.py": f'__version__ = "{version}"\n',
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(
@@ -50,16 +44,6 @@ def write_wheel(folder: Path, name: str, version: str, module: str = "") -> None
     with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
         for path, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             wheel.writestr(path, text)
-
-
-def pack_installed(folder: Path, name: str) -> None:
-    """Makes a wheel again from an installed package: the project's build needs setuptools, and here is no network."""
-    distribution = importlib.metadata.distribution(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(folder / f"{name}-{distribution.version}-py3-none-any.whl", "w") as wheel:
-        for path in distribution.files or []:
-            if not path.parts[0].startswith("..") and "__pycache__" not in path.parts:
-                wheel.write(str(path.locate()), str(path))
 
 
 @dataclass
@@ -101,13 +85,19 @@ class SmallProject:
         return done.stdout.strip() or None
 
 
+@pytest.fixture
+def make_wheel() -> Callable[..., None]:
+    """write_wheel(folder, name, version) for a test."""
+    return write_wheel
+
+
 @pytest.fixture(scope="session")
 def stand_in_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packages")
-    pack_installed(folder, "setuptools")
     for name, version in (
         *(("torch", "2.13.0"), ("torch", "2.13.0+cpu"), ("torch", "2.14.0")),
-        *(("core-only", "1.0"), ("core-only", "2.0"), ("dev-only", "1.0"), ("wheel", "1.0"), ("flash-attn", "9.9")),
+        *(("core-only", "1.0"), ("core-only", "2.0"), ("dev-only", "1.0"), ("flash-attn", "9.9")),
+        *(("setuptools", "1.0"), ("wheel", "1.0")),
     ):
         write_wheel(folder, name, version)
     return folder
@@ -118,10 +108,10 @@ def make_project(tmp_path_factory: pytest.TempPathFactory, stand_in_packages: Pa
     def make() -> SmallProject:
         folder = tmp_path_factory.mktemp("project")
         shutil.copy(ROOT / "setup_environment.sh", folder)
-        for name, text in (("setup.cfg", SETUP_CFG), ("pyproject.toml", PYPROJECT), ("constraints.txt", CONSTRAINTS)):
+        files = {"pyproject.toml": PYPROJECT, "backend.py": BACKEND, "constraints.txt": CONSTRAINTS, "setup.cfg": ""}
+        for name, text in files.items():
             (folder / name).write_text(text)
-        (folder / "zhgpt").mkdir()
-        (folder / "zhgpt" / "__init__.py").touch()
+        write_wheel(folder / "ready", "zhgpt", "0.1", REQUIREMENTS)
         return SmallProject(folder, stand_in_packages)
 
     return make
