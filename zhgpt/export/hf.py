@@ -92,9 +92,7 @@ def export_hf(
     """
     check_output(out_dir, dtype, force=force)
     shape = decoder_shape(model)
-    with torch.device("meta"):
-        expected = {name: p.shape for name, p in CausalLM(model, "reference").named_parameters()}
-    check_weights(state_dict, expected)
+    check_weights(state_dict, _parameter_shapes(model))
     tokens = _default_probe(shape) if probe is None else probe.tokens
     logits = fp32_logits(state_dict, model, tokens)
     engine_difference = None if probe is None else _compare_with_engine(logits, probe)
@@ -112,6 +110,11 @@ def export_hf(
         difference = verify_export(folder, tokens, logits, TOLERANCES[DTYPE_PRECISIONS[dtype]])
     parameters = sum(tensor.numel() for tensor in weights.values())
     return ExportedModel(out_dir, form.architecture, parameters, difference, engine_difference, tokenizer.note)
+
+
+def _parameter_shapes(model: ModelSection) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {name: parameter.shape for name, parameter in CausalLM(model, "reference").named_parameters()}
 
 
 def check_output(out_dir: Path, dtype: str, *, force: bool) -> None:
