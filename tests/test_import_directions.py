@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zhgpt.export": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.report": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
+        "zhgpt.evaluate",
         *("zhgpt.train.json_lines", "zhgpt.train.metrics", "zhgpt.train.quantities"),  # the run's files, not the loop
     },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},

@@ -18,7 +18,7 @@ from zhgpt.checkpoint.layout import (
     verify_checkpoint,
 )
 from zhgpt.checkpoint.load import choose_checkpoint
-from zhgpt.checkpoint.save import delete_old
+from zhgpt.checkpoint.save import delete_old, sweep
 from zhgpt.errors import BadDataError, MissingInputError
 
 
@@ -128,3 +128,10 @@ def test_the_last_k_checkpoints_are_kept_and_half_deleted_ones_swept(tmp_path: P
     (tmp_path / "step-00000050.deleting").mkdir()
     delete_old(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000300", "step-00000400"]
+
+
+def test_a_start_sweeps_half_written_checkpoints(tmp_path: Path) -> None:
+    make(tmp_path, 100)
+    make(tmp_path, 200).rename(tmp_path / "step-00000200.saving")
+    sweep(tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000100"]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from zhgpt.report.plots import PLOTS, Curves, _centred_median, _condensed, _thinned, render_png, render_svg
-from zhgpt.report.verdict import Floor
+from zhgpt.evaluate.learning_verdict import Floor
 
 FLOOR = Floor(7.0, 5.0, 2.4, 1.7)
 

@@ -134,6 +134,13 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def sweep(checkpoints: Path, keep_last: int) -> None:
+    """Clears what an interrupted attempt left: half-written checkpoints and ones that were due to be deleted."""
+    for leftover in checkpoints.glob(f"step-*{SAVING_SUFFIX}"):
+        shutil.rmtree(leftover)
+    delete_old(checkpoints, keep_last)
+
+
 def delete_old(checkpoints: Path, keep_last: int) -> None:
     """Deletes all but the newest ``keep_last`` complete checkpoints, and what an interrupted deletion left."""
     for leftover in checkpoints.glob(f"step-*{DELETING_SUFFIX}"):

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from zhgpt.report.verdict import Floor, series
+from zhgpt.evaluate.learning_verdict import Floor, series
 
 _BLUE, _ORANGE, _RED, _GREY, _GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
 _MOST_POINTS = 1500

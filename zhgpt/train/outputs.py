@@ -1,7 +1,7 @@
 """What a run shows and writes as it goes: metrics, text samples, events, console. Only rank 0 does any of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from megatron_style_data.atomic import atomic_write_text
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
+from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
 from zhgpt.train.console import Console
-from zhgpt.train.metrics import RunLog, open_run_log
+from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
 from zhgpt.train.text_samples import samples_path
@@ -23,6 +24,10 @@ class Outputs:
     folder: RunFolder
     log: RunLog | None = None
     console: Console | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """All metrics lines of the run so far."""
+    floor: Floor = field(default_factory=Floor)
+    tokens_per_parameter: float | None = None
 
     @classmethod
     def open(
@@ -59,20 +64,32 @@ class Outputs:
         console.start(config.run.name, plan, start_facts(report), resumed_step=resumed_step)
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")
-        return cls(folder, log, console)
+        records = read_metrics(folder.metrics).records if folder.metrics.exists() else []
+        return cls(folder, log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["total"])
 
     def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         """Writes one metrics line, and at evaluations the text samples."""
         if self.log is None or self.console is None:
             return
         self.log.record(record)
+        self.records.append(record)
         self.console.step(record)
         if "valid_loss" in record or samples:
             self.console.evaluation(record, samples)
+            self._say_whether_it_learns(samples)
         if samples:
             self.folder.samples.mkdir(exist_ok=True)
             lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
             atomic_write_text(samples_path(self.folder.samples, record["step"]), lines)
+
+    def _say_whether_it_learns(self, samples: list[dict[str, Any]]) -> None:
+        assert self.console is not None
+        verdict = judge(self.records, self.floor, Facts(self.tokens_per_parameter, samples=samples))
+        if verdict.kind in ("too_short", "no_floor"):
+            return
+        for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
+            self.console.message(f"  {sentence}")
+        self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
 
     def saved(self, step: int, path: Path, seconds: float) -> None:
         """Notes a committed checkpoint."""
@@ -97,6 +114,12 @@ class Outputs:
             self.console.close()
         if self.log is not None:
             self.log.close()
+
+
+def floor_of(report: dict[str, Any]) -> Floor:
+    """The dataset's unigram and bigram lines."""
+    names = ("unigram_loss", "bigram_loss", "unigram_bits_per_byte", "bigram_bits_per_byte")
+    return Floor(**{name: report["floor"][name] for name in names}) if report["floor"] is not None else Floor()
 
 
 def start_facts(report: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from megatron_style_data.atomic import atomic_folder
 from megatron_style_data.samples import Samples
 from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
+from zhgpt.checkpoint.save import sweep
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
@@ -73,6 +74,7 @@ def pretrain(
             training = build(arguments, decisions, folder, ranks, stop)
             try:
                 train(training)
+                ranks.barrier()  # no rank leaves as if all were well while another can still fail in its last save
             finally:
                 training.outputs.close()
     finally:
@@ -120,6 +122,7 @@ def build(
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
+    ranks.first_does(lambda: sweep(folder.checkpoints, config.checkpoint.keep_last))
     outputs = Outputs.open(folder, config, plan, ranks, report, resumed_step=state.step if checkpoint else None)
     return Training(
         config=config,

@@ -48,11 +48,11 @@ def peak_tflops(device: torch.device, precision: str, setting: float | None) -> 
     return None, f"no peak is listed for {name}; set log.peak_tflops"
 
 
-def measured_cpu_tflops(dtype: torch.dtype, size: int = 768, repeats: int = 6) -> float:
-    """Best rate of a square matrix product on this rank's threads, in TFLOPS; takes well under a second."""
+def measured_cpu_tflops(dtype: torch.dtype, size: int = 768, seconds: float = 0.4) -> float:
+    """Best rate of a square matrix product on this rank's threads, in TFLOPS, within a fixed time."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
-    best = float("inf")
-    for _ in range(repeats):
+    best, give_up_at = float("inf"), time.perf_counter() + seconds
+    while best == float("inf") or time.perf_counter() < give_up_at:
         started = time.perf_counter()
         torch.mm(left, right)
         best = min(best, time.perf_counter() - started)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from zhgpt.report.verdict import Facts, Floor, judge, running_median, series
+from zhgpt.evaluate.learning_verdict import Facts, Floor, judge, running_median, series
 
 FLOOR = Floor(unigram_loss=7.0, bigram_loss=5.0)
 
