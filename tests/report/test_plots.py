@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zhgpt.report.plots import PLOTS, Curves, _centred_median, _condensed, _thinned, render_png, render_svg
 from zhgpt.evaluate.learning_verdict import Floor
+from zhgpt.report.plots import PLOTS, Curves, _centred_median, _condensed, _thinned, render_png, render_svg
 
 FLOOR = Floor(7.0, 5.0, 2.4, 1.7)
 

@@ -101,8 +101,9 @@ def main() -> None:
     import deepspeed
     import deepspeed.comm.torch
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # pulls in the compiler stack, as initialize does
-    import torch.nn.attention.varlen  # noqa: F401
+    import torch.nn.attention.varlen
     import torch.utils.tensorboard  # noqa: F401
+
     import zhgpt.cli.rank
     import zhgpt.train.pretrain
     import zhgpt.train.sinks.tensorboard  # noqa: F401

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from zhgpt.evaluate.learning_verdict import Facts, Floor, Verdict, judge
 from zhgpt.report.key_numbers import Number, key_numbers, planned_tokens_per_parameter
 from zhgpt.report.plots import PLOTS, Curves, render_svg
 from zhgpt.report.recorded_run import Evaluation, RecordedRun, look_up, number_at
-from zhgpt.evaluate.learning_verdict import Facts, Floor, Verdict, judge
 from zhgpt.train.quantities import rate_text, share_text
 
 # Evaluations that are shown of a table, and of a prompt's samples: the first, the last, and some between, evenly.
