@@ -18,7 +18,7 @@ from zhgpt.checkpoint.layout import (
     verify_checkpoint,
 )
 from zhgpt.checkpoint.load import choose_checkpoint
-from zhgpt.checkpoint.save import delete_old, sweep
+from zhgpt.checkpoint.save import delete_old, prepare_folder
 from zhgpt.errors import BadDataError, MissingInputError
 
 
@@ -130,8 +130,16 @@ def test_the_last_k_checkpoints_are_kept_and_half_deleted_ones_swept(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000300", "step-00000400"]
 
 
-def test_a_start_sweeps_half_written_checkpoints(tmp_path: Path) -> None:
+def test_a_start_clears_half_written_checkpoints(tmp_path: Path) -> None:
     make(tmp_path, 100)
     make(tmp_path, 200).rename(tmp_path / "step-00000200.saving")
-    sweep(tmp_path, 3)
+    assert prepare_folder(tmp_path, 100, 3) == []
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000100"]
+
+
+def test_going_back_sets_later_checkpoints_aside_and_keeps_the_one_that_was_loaded(tmp_path: Path) -> None:
+    for step in (100, 200, 300, 400):
+        make(tmp_path, step)
+    assert prepare_folder(tmp_path, 200, 1) == ["step-00000300", "step-00000400"]
+    assert [folder.step for folder in list_complete(tmp_path)] == [200]
+    assert sorted(path.name for path in (tmp_path / "set_aside").iterdir()) == ["step-00000300", "step-00000400"]

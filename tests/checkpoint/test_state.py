@@ -55,3 +55,7 @@ def test_every_value_that_must_match_is_compared(key: str) -> None:
 def test_all_differences_are_said_at_once() -> None:
     with pytest.raises(SettingError, match=r"world_size is 4.*precision is 'fp32'"):
         check_resumable(STATE.to_json(), replace(STATE, world_size=4, precision="fp32"), "step-1")
+
+
+def test_another_micro_batch_takes_the_same_samples_and_is_allowed() -> None:
+    check_resumable(STATE.to_json(), replace(STATE, micro_batch_size=2), "step-1")

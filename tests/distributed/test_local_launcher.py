@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from zhgpt.distributed.local_launcher import LaunchPlan, check_launch_plan, run_ranks
+from zhgpt.distributed.local_launcher import LaunchOutcome, LaunchPlan, check_launch_plan, count_memory_kills, run_ranks
 from zhgpt.errors import SettingError
 
 RANKS = """
 import sys
 from zhgpt.distributed.local_launcher import LaunchPlan, run_ranks
-sys.exit(run_ranks([sys.executable, "-c", sys.argv[1]], LaunchPlan(2, 1, 0, "127.0.0.1", 1)))
+sys.exit(run_ranks([sys.executable, "-c", sys.argv[1]], LaunchPlan(2, 1, 0, "127.0.0.1", 1)).code)
 """
 
 
@@ -41,20 +41,35 @@ def test_each_rank_learns_who_it_is(tmp_path: Path) -> None:
         f"open(r'{tmp_path}/' + e['RANK'], 'w').write(' '.join(e[k] for k in "
         "('LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'ZHGPT_HOSTS')))"
     )
-    assert run_ranks([sys.executable, "-c", program], plan(2, 2, 1)) == 0
+    assert run_ranks([sys.executable, "-c", program], plan(2, 2, 1)).code == 0
     assert (tmp_path / "2").read_text() == "0 4 2 127.0.0.1 12345 2"
     assert (tmp_path / "3").read_text() == "1 4 2 127.0.0.1 12345 2"
 
 
 def test_the_code_of_the_first_rank_that_fails_is_returned() -> None:
     program = "import os, sys, time; time.sleep(0.5 * int(os.environ['RANK'])); sys.exit(65 - int(os.environ['RANK']))"
-    assert run_ranks([sys.executable, "-c", program], plan()) == 65
+    assert run_ranks([sys.executable, "-c", program], plan()) == LaunchOutcome(65)
 
 
 def test_a_rank_that_is_killed_gives_128_plus_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
     program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else None"
-    assert run_ranks([sys.executable, "-c", program], plan()) == 137
-    assert "local rank 1 was ended by SIGKILL" in capsys.readouterr().err
+    outcome = run_ranks([sys.executable, "-c", program], plan())
+    assert outcome == LaunchOutcome(137, "local rank 1 was ended by SIGKILL")
+    assert "local rank 1 was ended by SIGKILL; ending the others" in capsys.readouterr().err
+
+
+def test_a_rank_that_the_kernel_killed_for_memory_gives_76(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter([3, 4])
+    monkeypatch.setattr("zhgpt.distributed.local_launcher.count_memory_kills", lambda: next(counts))
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    outcome = run_ranks([sys.executable, "-c", program], plan(1))
+    assert outcome.code == 76
+    assert outcome.killed is not None
+    assert "ran out of memory on this host; lower train.micro_batch_size" in outcome.killed
+
+
+def test_the_kernel_counts_its_memory_kills() -> None:
+    assert count_memory_kills() >= 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])

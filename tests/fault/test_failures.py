@@ -86,8 +86,11 @@ def test_a_damaged_checkpoint_is_refused_and_an_older_one_can_be_named(ranks: Ra
     assert "damaged checkpoint" in refused[0].output
     assert shard.name in refused[0].output
     older = str(tmp_path / "checkpoints" / "step-00000006")
-    ranks.results("faults:train", tiny.argv(tmp_path, resume=older))
+    (first, _) = ranks.run("faults:train", tiny.argv(tmp_path, resume=older))
+    assert first.code == 0
+    assert "step-00000008: of later steps than 6, where this run goes on; moved to checkpoints/set_aside/" in first.output
     assert len(losses(tmp_path)) == 8
+    assert [step.step for step in list_complete(tmp_path / "checkpoints")] == [6, 8]
 
 
 def test_a_resume_path_without_a_checkpoint_fails(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
@@ -138,3 +141,12 @@ def test_another_seed_is_refused_because_it_is_another_order_of_samples(ranks: R
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "run.seed=8", "train.steps=10"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
     assert "seed is 8 but was saved as 7" in outcomes[0].output
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_optimizer_settings_changed_before_a_resume_count(ranks: Ranks, tiny: Tiny, tmp_path: Path, stage: int) -> None:
+    ranks.results("faults:train", tiny.argv(tmp_path, "train.steps=3", stage=stage))
+    changed = ("optim.betas=[0.5,0.6]", "optim.weight_decay=0.0", "optim.gradient_clipping=0.25", "optim.eps=1e-6")
+    found = ranks.results("faults:train_and_read_settings", tiny.argv(tmp_path, *changed, stage=stage))
+    for betas, eps, decays, clipping in found:
+        assert (betas, eps, decays, clipping) == ((0.5, 0.6), 1e-6, [0.0, 0.0], 0.25)

@@ -99,6 +99,28 @@ def train_and_poison(argv: Sequence[str], step: int) -> None:
     train(argv)
 
 
+def train_and_read_settings(argv: Sequence[str]) -> tuple[Any, ...]:
+    """A resumed run; returns betas, eps, weight decays and clipping bound that its engine uses in the end."""
+    import zhgpt.train.pretrain as pretrain
+    from zhgpt.cli.rank import parse_arguments, run_rank
+    from zhgpt.distributed.environment import read_rank_environment
+    from zhgpt.train.stop import StopRequest
+
+    engines: list[Any] = []
+    original = pretrain.build_engine
+
+    def remember(*args: Any) -> Any:
+        engines.append(original(*args))
+        return engines[-1]
+
+    pretrain.build_engine = remember
+    run_rank(parse_arguments(argv)[0], read_rank_environment(), StopRequest())
+    engine = engines[0]
+    groups = engine.optimizer.param_groups
+    clipping = getattr(engine.optimizer, "clip_grad", engine.gradient_clipping())
+    return (tuple(groups[0]["betas"]), groups[0]["eps"], [group["weight_decay"] for group in groups], clipping)
+
+
 def hold_lock(folder: str, seconds: float) -> None:
     """Holds a run's lock for a while."""
     from pathlib import Path

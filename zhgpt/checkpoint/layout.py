@@ -24,6 +24,7 @@ TRAIN_STATE = "train_state.json"
 PROBE = "probe.safetensors"
 SAVING_SUFFIX = ".saving"
 DELETING_SUFFIX = ".deleting"
+SET_ASIDE = "set_aside"
 STEP_PATTERN = re.compile(r"^step-(\d{8,})$")
 
 

@@ -20,6 +20,8 @@ from zhgpt.errors import BadDataError
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
+OPTIMIZER_SETTINGS = ("betas", "eps", "weight_decay")
+
 
 def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
     """The checkpoint a start should go on from, or None for step 0.
@@ -57,13 +59,22 @@ def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> d
 
 
 def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder) -> None:
-    """Puts weights and optimizer state of a verified checkpoint into the engine.
+    """Puts weights and optimizer state of a verified checkpoint into the engine; settings stay those of this start.
+
+    DeepSpeed restores betas, eps, weight decay and (ZeRO 1-2) the clipping bound with the state. A user who changes one
+    of them and resumes means the new value, so they are put back.
 
     Raises:
         BadDataError: DeepSpeed found nothing to load (it only warns and goes on with random weights).
     """
+    settings = [{name: group[name] for name in OPTIMIZER_SETTINGS} for group in engine.optimizer.param_groups]
+    clipping = getattr(engine.optimizer, "clip_grad", None)
     loaded, _ = engine.load_checkpoint(
         str(folder.path), tag=ENGINE_TAG, load_lr_scheduler_states=False, load_module_strict=True
     )
     if loaded is None:
         raise BadDataError(f"{folder.path}: DeepSpeed loaded nothing from {ENGINE_TAG}/; use an older checkpoint")
+    for group, values in zip(engine.optimizer.param_groups, settings, strict=True):
+        group.update(values)
+    if clipping is not None:
+        engine.optimizer.clip_grad = clipping

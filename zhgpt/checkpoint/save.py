@@ -18,6 +18,7 @@ from zhgpt.checkpoint.layout import (
     MANIFEST,
     PROBE,
     SAVING_SUFFIX,
+    SET_ASIDE,
     TRAIN_STATE,
     file_hash,
     list_complete,
@@ -134,11 +135,27 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def sweep(checkpoints: Path, keep_last: int) -> None:
-    """Clears what an interrupted attempt left: half-written checkpoints and ones that were due to be deleted."""
+def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int) -> list[str]:
+    """Makes ``checkpoints`` ready for a run that goes on after ``resumed_step``; rank 0 alone, before the first step.
+
+    Half-written checkpoints are cleared. Complete ones of later steps belong to a future that this run will write anew:
+    they move to ``checkpoints/set_aside/``, so that no later start mistakes them for this run's.
+
+    Returns:
+        The names of the checkpoints that were set aside.
+    """
     for leftover in checkpoints.glob(f"step-*{SAVING_SUFFIX}"):
         shutil.rmtree(leftover)
+    moved = []
+    for later in list_complete(checkpoints):
+        if later.step > resumed_step:
+            aside = checkpoints / SET_ASIDE / later.path.name
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            later.path.rename(aside)
+            moved.append(later.path.name)
     delete_old(checkpoints, keep_last)
+    return moved
 
 
 def delete_old(checkpoints: Path, keep_last: int) -> None:

@@ -38,7 +38,6 @@ MUST_MATCH: dict[str, str] = {
     "zero_stage": "use a DeepSpeed JSON with the saved stage (loading at another one is not supported)",
     "precision": "set train.precision to the saved value",
     "global_batch_size": "the position in the data is counted in global batches: keep the saved value",
-    "micro_batch_size": "keep the saved value, so that the sums are taken in the same order",
     "sequence_length": "keep the saved data.sequence_length",
     "seed": "keep the saved run.seed: it defines the order of the samples",
     "model": "keep the saved model section",

@@ -23,6 +23,8 @@ _EndOfText = Annotated[
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
     help="Build, verify, inspect and adopt indexed datasets.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

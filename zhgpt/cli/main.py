@@ -46,7 +46,7 @@ def load_command(name: str) -> Any:
     module_name, attribute, _ = COMMANDS[name]
     found = getattr(importlib.import_module(module_name), attribute)
     if not isinstance(found, typer.Typer):
-        single = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
         single.command(name=name)(found)
         found = single
     command = typer.main.get_command(found)
@@ -59,7 +59,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Pretrain Chinese GPT-2-scale language models on DeepSpeed: dense or mixture-of-experts, one machine or many.",
+    rich_markup_mode=None,
+    help="Pretrain Chinese GPT-2-scale language models on DeepSpeed, on one machine or many.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

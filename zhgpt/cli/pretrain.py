@@ -32,17 +32,23 @@ def command(
     master_port: Annotated[int | None, typer.Option(help="A free port there [default: chosen].")] = None,
 ) -> None:
     """Pretrain a model: ranks on this host, together with other hosts that start the same command."""
-    from zhgpt.cli.rank import dry_run_text, rank_command
+    from zhgpt.cli.rank import rank_command
     from zhgpt.train.arguments import PretrainArguments
+    from zhgpt.train.decisions import decide, describe_decisions
+    from zhgpt.train.run_folder import RunFolder, write_killed_status
 
     arguments = PretrainArguments(config, deepspeed_config, resume, tuple(overrides or ()))
     plan = plan_launch(num_processes, hosts, host_rank, master_address, master_port)
     check_launch_plan(plan)
-    text = dry_run_text(arguments, plan.world_size)  # every setting is checked here, once, before anything starts
+    decisions = decide(arguments, plan.world_size)
+    text = describe_decisions(decisions)  # every setting is checked by now, once, before anything starts
     if dry_run:
         typer.echo(text)
         return
-    sys.exit(run_ranks(rank_command(arguments), plan))
+    outcome = run_ranks(rank_command(arguments), plan)
+    if outcome.killed is not None:
+        write_killed_status(RunFolder(decisions.config.run.run_dir), outcome.code, outcome.killed, plan.world_size)
+    sys.exit(outcome.code)
 
 
 def plan_launch(

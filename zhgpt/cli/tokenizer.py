@@ -18,6 +18,8 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
     help="Train a tokenizer and look at what it does.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from zhgpt.distributed.environment import child_environment, threads_for_rank, visible_gpus_setting
-from zhgpt.errors import SettingError
+from zhgpt.errors import OutOfMemoryError, SettingError
 
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SECONDS_FROM_FIRST_DEATH_TO_KILL = 20.0
@@ -62,7 +63,18 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run_ranks(command: Sequence[str], plan: LaunchPlan) -> int:
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """How the ranks of this host ended."""
+
+    code: int
+    """0; or the code of the rank that failed first: its exit code, 128 + n for a signal n, 76 where the kernel killed
+    it for lack of memory."""
+    killed: str | None = None
+    """A sentence where a signal ended the rank, which could then say nothing itself."""
+
+
+def run_ranks(command: Sequence[str], plan: LaunchPlan) -> LaunchOutcome:
     """Runs ``command`` once a rank and waits for all of them.
 
     SIGTERM, SIGUSR1 and SIGINT go on to every rank. When one rank fails, the others get 20 seconds and are then killed.
@@ -72,10 +84,10 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> int:
         plan: from the command line or the scheduler.
 
     Returns:
-        0 if every rank returned 0; else the code of the rank that failed first (128 + n for a signal n), where ranks
-        that we killed ourselves do not count.
+        The outcome of the first rank that failed; ranks that are killed here because of it do not count.
     """
     check_launch_plan(plan)
+    memory_kills = count_memory_kills()
     threads = threads_for_rank(plan.processes)
     ranks: list[subprocess.Popen[bytes]] = []
 
@@ -102,7 +114,7 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> int:
             ranks.append(
                 subprocess.Popen(list(command), env=environment, start_new_session=True, preexec_fn=_die_with_parent)
             )
-        return _wait(ranks)
+        return _wait(ranks, memory_kills)
     finally:
         for process in ranks:
             if process.poll() is None:
@@ -112,25 +124,45 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> int:
             signal.signal(number, handler)
 
 
-def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
+def _wait(ranks: Sequence["subprocess.Popen[bytes]"], memory_kills: int) -> LaunchOutcome:
     """Waits for all ranks; after the first failure the rest have a limited time."""
-    first_failure: int | None = None
+    failure: LaunchOutcome | None = None
     kill_at = float("inf")
     while True:
         codes = [process.poll() for process in ranks]
-        if first_failure is None:
-            for local_rank, code in enumerate(codes):
-                if code is not None and code != 0:
-                    first_failure = code if code > 0 else 128 - code
-                    kill_at = time.monotonic() + SECONDS_FROM_FIRST_DEATH_TO_KILL
-                    if code < 0:
-                        name = signal.Signals(-code).name
-                        print(f"local rank {local_rank} was ended by {name}; ending the others", file=sys.stderr)
-                    break
+        failed = [(local_rank, code) for local_rank, code in enumerate(codes) if code]
+        if failure is None and failed:
+            # A rank that a signal ended explains the others, which then only lost their connection to it.
+            local_rank, code = min(failed, key=lambda pair: pair[1])
+            failure = _describe_failure(local_rank, code, memory_kills)
+            kill_at = time.monotonic() + SECONDS_FROM_FIRST_DEATH_TO_KILL
+            if failure.killed is not None:
+                print(f"{failure.killed}; ending the others", file=sys.stderr)
         if all(code is not None for code in codes):
-            return first_failure or 0
+            return failure or LaunchOutcome(0)
         if time.monotonic() > kill_at:
             for process in ranks:
                 if process.poll() is None:
                     process.kill()
         time.sleep(0.05)
+
+
+def _describe_failure(local_rank: int, code: int, memory_kills: int) -> LaunchOutcome:
+    if code > 0:
+        return LaunchOutcome(code)
+    if -code == signal.SIGKILL and count_memory_kills() > memory_kills:
+        return LaunchOutcome(
+            OutOfMemoryError.exit_code,
+            f"local rank {local_rank} was killed by the kernel, which ran out of memory on this host; lower "
+            "train.micro_batch_size, start fewer ranks here, or ask for more memory",
+        )
+    return LaunchOutcome(128 - code, f"local rank {local_rank} was ended by {signal.Signals(-code).name}")
+
+
+def count_memory_kills() -> int:
+    """Processes that this host's kernel has killed for lack of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

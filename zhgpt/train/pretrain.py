@@ -11,7 +11,7 @@ import torch
 from megatron_style_data.atomic import atomic_folder
 from megatron_style_data.samples import Samples
 from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
-from zhgpt.checkpoint.save import sweep
+from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
@@ -98,6 +98,7 @@ def build(
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
     state = initial_state(decisions, ranks)
     checkpoint = choose_checkpoint(folder.checkpoints, arguments.resume)
+    saved: dict[str, Any] | None = None
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
         state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
@@ -122,8 +123,11 @@ def build(
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
-    ranks.first_does(lambda: sweep(folder.checkpoints, config.checkpoint.keep_last))
+    set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
     outputs = Outputs.open(folder, config, plan, ranks, report, resumed_step=state.step if checkpoint else None)
+    for notice in resume_notices(saved, state, set_aside):
+        outputs.message(notice)
+        outputs.event("notice", text=notice)
     return Training(
         config=config,
         plan=plan,
@@ -142,6 +146,21 @@ def build(
         flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
         peak_tflops_per_rank=peak,
     )
+
+
+def resume_notices(saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None) -> list[str]:
+    """What the user should know about going on from this checkpoint."""
+    notices = []
+    if saved is not None and saved["micro_batch_size"] != state.micro_batch_size:
+        notices.append(
+            f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "
+            "taken in another order, so the run goes on closely and not bit for bit"
+        )
+    if set_aside:
+        notices.append(
+            f"{', '.join(set_aside)}: of later steps than {state.step}, where this run goes on; moved to checkpoints/set_aside/"
+        )
+    return notices
 
 
 def open_samples(config: RunConfig, split: str) -> Samples:

@@ -146,6 +146,13 @@ def exit_status_of(folder: RunFolder, rank: int, world_size: int, steps: int) ->
         write(0, f"reached step {steps}")
 
 
+def write_killed_status(folder: RunFolder, exit_code: int, reason: str, world_size: int) -> None:
+    """Written by the launcher for a rank that was killed: the other ranks only know that they lost their connection."""
+    if folder.path.is_dir():
+        status = {"exit_code": exit_code, "reason": reason, "rank": None, "world_size": world_size}
+        atomic_write_json(folder.exit_status, {**status, "host": socket.gethostname(), "at": now()})
+
+
 def read_exit_status(folder: RunFolder) -> dict[str, Any] | None:
     """The last attempt's exit status, or None while it runs or when it was killed."""
     try:
