@@ -91,7 +91,13 @@ class Cluster:
         return done
 
     def submit(
-        self, config: Path, folder: Path, *overrides: str, processes: int = 1, requeue: bool = False
+        self,
+        config: Path,
+        folder: Path,
+        *overrides: str,
+        processes: int = 1,
+        requeue: bool = False,
+        options: tuple[str, ...] = (),
     ) -> Job:
         """`sbatch slurm/pretrain.sbatch` on two nodes, as a user submits it; the job's log lies in ``folder``."""
         settings = {
@@ -101,8 +107,8 @@ class Cluster:
             "NUM_PROCESSES": str(processes),
             "REQUEUE": str(int(requeue)),
         }
-        options = ["--parsable", "--nodes=2", f"--cpus-per-task={processes}", f"--output={folder}/job-%j.log"]
-        done = self.run("head", "sbatch", *options, str(SBATCH), *overrides, cwd=folder, settings=settings)
+        words = ["--parsable", "--nodes=2", f"--cpus-per-task={processes}", f"--output={folder}/job-%j.log", *options]
+        done = self.run("head", "sbatch", *words, str(SBATCH), *overrides, cwd=folder, settings=settings)
         number = done.stdout.strip()
         job = Job(self, number, folder / f"job-{number}.log")
         self.jobs.append(job)

@@ -47,6 +47,17 @@ def test_usr1_saves_and_leaves_with_75_and_a_second_job_continues(cluster: Any, 
     assert cluster.run_file(run_dir, "exit_status.json")["exit_code"] == 0
 
 
+def test_before_the_time_limit_slurm_itself_asks_for_the_save(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    options = ("--time=00:02:00", "--signal=B:USR1@45")
+    endless = ("train.steps=1000000", *SLOW_ENOUGH[1:])
+    job = cluster.submit(tiny.recipe(), tmp_path, f"run.dir={run_dir}", *endless, options=options)
+    fields = job.wait()
+    assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "75:0"), job.text()
+    stopped_after = metrics(run_dir)[-1]["step"]
+    assert (run_dir / "checkpoints" / f"step-{stopped_after:08d}" / "COMPLETE").is_file()
+
+
 def test_a_cancelled_job_saves_before_it_goes(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     job = cluster.submit(tiny.recipe(), tmp_path, f"run.dir={run_dir}", *SLOW_ENOUGH)
