@@ -46,7 +46,8 @@ def load_command(name: str) -> Any:
     module_name, attribute, _ = COMMANDS[name]
     found = getattr(importlib.import_module(module_name), attribute)
     if not isinstance(found, typer.Typer):
-        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+        names = {"help_option_names": ["-h", "--help"]}
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=names)
         single.command(name=name)(found)
         found = single
     command = typer.main.get_command(found)
