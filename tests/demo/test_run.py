@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zhgpt.demo.plan import DemoFolder, Step, finished, plan_steps, prompts
+from zhgpt.demo.plan import DemoFolder, Step, batch_settings, finished, plan_steps, prompts
 from zhgpt.demo.run import DemoError, last_valid_bits_per_byte, remember_inputs, run_step, shown
 from zhgpt.errors import MissingInputError, SettingError
 
@@ -62,9 +62,14 @@ def test_commands_are_shown_as_a_person_types_them(tmp_path: Path) -> None:
     lines = [shown(step.command) for step in steps]
     assert lines[0].startswith("zhgpt tokenizer train --input")
     assert lines[3].startswith("deepspeed --num_gpus 2 --master_port")
-    assert lines[3].endswith("launch.world_size=2 train.steps=3")
+    assert lines[3].endswith("launch.world_size=2 train.micro_batch_size=2 train.global_batch_tokens=1024 train.steps=3")
     assert lines[-1].startswith("zhgpt report")
 
 
 def test_the_prompts_are_fixed_in_the_recipe() -> None:
     assert len(prompts()) >= 3
+
+
+@pytest.mark.parametrize(("processes", "micro", "tokens"), [(1, 4, 1024), (2, 2, 1024), (3, 2, 1536), (4, 1, 1024), (8, 1, 2048)])
+def test_the_batch_divides_for_any_number_of_ranks(processes: int, micro: int, tokens: int) -> None:
+    assert batch_settings(processes) == [f"train.micro_batch_size={micro}", f"train.global_batch_tokens={tokens}"]

@@ -89,7 +89,8 @@ def plan_steps(folder: DemoFolder, corpus: Sequence[Path], processes: int, overr
             (
                 *(*launcher, "{free_port}", "--module", "zhgpt.cli.rank", "--config", str(RECIPE)),
                 *("--deepspeed_config", str(folder.deepspeed_config), f"run.dir={folder.path}"),
-                *(f"data.train={folder.dataset}", f"launch.world_size={processes}", *overrides),
+                *(f"data.train={folder.dataset}", f"launch.world_size={processes}"),
+                *(*batch_settings(processes), *overrides),
             ),
             lambda: finished(folder),
         ),
@@ -104,6 +105,18 @@ def plan_steps(folder: DemoFolder, corpus: Sequence[Path], processes: int, overr
             lambda: False,
         ),
         Step("Write the report", (*zhgpt, "report", str(folder.path)), lambda: False),
+    ]
+
+
+def batch_settings(processes: int) -> list[str]:
+    """The recipe's global batch cut for this many ranks; more than four ranks need a larger one, a sequence each."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    sequence_length = recipe["data"]["sequence_length"]
+    sequences = recipe["train"]["global_batch_tokens"] // sequence_length
+    micro_batch_size = -(-sequences // processes)
+    return [
+        f"train.micro_batch_size={micro_batch_size}",
+        f"train.global_batch_tokens={micro_batch_size * processes * sequence_length}",
     ]
 
 
