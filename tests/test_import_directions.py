@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zhgpt.report": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
         "zhgpt.evaluate",
-        *("zhgpt.train.json_lines", "zhgpt.train.metrics", "zhgpt.train.quantities"),  # the run's files, not the loop
+        *("zhgpt.train.json_lines", "zhgpt.train.metrics"),  # the run's files, not the loop
     },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.train": {

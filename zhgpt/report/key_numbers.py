@@ -7,9 +7,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from zhgpt.config.quantities import count_text, duration_text, loss_text, share_text
 from zhgpt.evaluate.learning_verdict import Floor, series
 from zhgpt.report.recorded_run import RecordedRun, look_up, number_at
-from zhgpt.train.quantities import count_text, duration_text, loss_text, share_text
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from zhgpt.config.quantities import rate_text, share_text
 from zhgpt.evaluate.learning_verdict import Facts, Floor, Verdict, judge
 from zhgpt.report.key_numbers import Number, key_numbers, planned_tokens_per_parameter
 from zhgpt.report.plots import PLOTS, Curves, render_svg
 from zhgpt.report.recorded_run import Evaluation, RecordedRun, look_up, number_at
-from zhgpt.train.quantities import rate_text, share_text
 
 # Evaluations that are shown of a table, and of a prompt's samples: the first, the last, and some between, evenly.
 _SHOWN_ROWS = 40

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import yaml
 
+from zhgpt.config.quantities import duration_text
 from zhgpt.errors import MissingInputError
 from zhgpt.train.json_lines import JsonLines, read_json_lines
 from zhgpt.train.metrics import EVENTS_FILE, METRICS_FILE, read_metrics
-from zhgpt.train.quantities import duration_text
 
 StateKind = Literal["finished", "stopped", "failed", "running", "silent"]
 

@@ -13,7 +13,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from zhgpt.train.quantities import count_text, duration_text, loss_text, rate_text, share_text
+from zhgpt.config.quantities import count_text, duration_text, loss_text, rate_text, share_text
 
 _BAR_WIDTH = 10
 _SAMPLE_CHARACTERS = 160

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from zhgpt.train.quantities import count_text, duration_text, loss_text, rate_text, share_text
+from zhgpt.config.quantities import count_text, duration_text, loss_text, rate_text, share_text
 
 
 @pytest.mark.parametrize(
