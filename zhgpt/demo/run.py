@@ -141,4 +141,4 @@ def print_samples(folder: DemoFolder) -> None:
     print(f"\nWhat the model writes after {int(files[-1].stem.removeprefix('step-'))} steps:")
     for line in files[-1].read_text(encoding="utf-8").splitlines():
         sample = json.loads(line)
-        print(f"  【{sample['prompt']}】{sample['text']}")
+        print(f"  【{sample['prompt']}】{sample['text'].replace(chr(10), ' ↵ ')}")
