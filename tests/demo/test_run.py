@@ -25,6 +25,8 @@ def test_a_folder_keeps_to_one_corpus(tmp_path: Path) -> None:
     remember_inputs(folder, [first])
     with pytest.raises(SettingError, match=r"holds the demo of another corpus \(a.txt\); choose another folder with --dir"):
         remember_inputs(folder, [second])
+    with pytest.raises(SettingError, match=r"holds the demo with other settings \(none\); choose another folder with --dir"):
+        remember_inputs(folder, [first], ["train.steps=3"])
     first.write_text("三")
     with pytest.raises(SettingError, match="another corpus"):
         remember_inputs(folder, [first])

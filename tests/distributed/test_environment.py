@@ -60,6 +60,11 @@ def test_mpirun_says_it_in_openmpi_variables() -> None:
     assert (found.launcher, found.rank, found.local_rank, found.master_port) == ("mpirun", 1, 0, 7)
 
 
+def test_mpirun_without_a_meeting_place_says_what_to_add() -> None:
+    with pytest.raises(SettingError, match="add -x MASTER_ADDR=FIRST_HOST -x MASTER_PORT"):
+        read_rank_environment({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"})
+
+
 def test_srun_with_one_task_a_rank_needs_no_other_variable() -> None:
     found = read_rank_environment(SLURM_STEP)
     assert (found.launcher, found.rank, found.local_rank, found.world_size, found.local_world_size) == (

@@ -55,7 +55,18 @@ def test_a_rank_that_is_killed_gives_128_plus_the_signal(capsys: pytest.CaptureF
     program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else None"
     outcome = run_ranks([sys.executable, "-c", program], plan())
     assert outcome == LaunchOutcome(137, "local rank 1 was ended by SIGKILL")
-    assert "local rank 1 was ended by SIGKILL; ending the others" in capsys.readouterr().err
+    assert "local rank 1 was ended by SIGKILL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((1, 76), 76), ((76, 1), 76), ((1, 1), 1), ((0, 65), 65)])
+def test_a_documented_code_explains_a_lost_connection(codes: tuple[int, int], expected: int) -> None:
+    program = f"import os, sys; sys.exit({codes}[int(os.environ['RANK'])])"
+    assert run_ranks([sys.executable, "-c", program], plan()) == LaunchOutcome(expected)
+
+
+def test_a_killed_rank_explains_the_codes_of_the_others() -> None:
+    program = "import os, signal, sys; os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else sys.exit(74)"
+    assert run_ranks([sys.executable, "-c", program], plan()).code == 137
 
 
 def test_a_rank_that_the_kernel_killed_for_memory_gives_76(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,28 @@ def test_a_full_disk_while_saving_ends_the_run_with_74_and_keeps_the_last_checkp
     assert status(tmp_path)["exit_code"] == 74
 
 
+def test_a_shard_that_cannot_be_written_ends_all_ranks_at_once_with_74(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    moment = Moment("torch:save", 1, 1)
+    started = time.monotonic()
+    outcomes = ranks.run("faults:train_and_raise", tiny.argv(tmp_path, stage=2), moment, full)
+    assert [outcome.code for outcome in outcomes] == [74, 74], outcomes[1].output[-2000:]
+    assert "could not write the checkpoint: rank 1" in outcomes[0].output
+    assert time.monotonic() - started < 30
+    assert list_complete(tmp_path / "checkpoints") == []
+
+
+def test_an_update_left_out_between_two_metrics_lines_is_noticed(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+    argv = tiny.argv(tmp_path, "log.every_steps=100", "train.precision=bf16")
+    outcomes = ranks.run("faults:train_with_a_poisoned_gradient", argv, 4)
+    assert [outcome.code for outcome in outcomes] == [3, 3], outcomes[0].output[-2000:]
+    assert "step 6: loss 6." in outcomes[0].output
+    assert "1 update(s) left out by DeepSpeed since the line before" in outcomes[0].output
+    assert [step.step for step in list_complete(tmp_path / "checkpoints")] == [3]
+
+
 def test_memory_that_runs_out_ends_the_run_with_76_and_the_nearest_setting(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
     moment = Moment("zhgpt.train.training:forward", 3, 1)
     outcomes = ranks.run("faults:train_and_raise", tiny.argv(tmp_path), moment, torch.OutOfMemoryError("2.00 GiB asked"))

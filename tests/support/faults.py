@@ -99,6 +99,28 @@ def train_and_poison(argv: Sequence[str], step: int) -> None:
     train(argv)
 
 
+def train_with_a_poisoned_gradient(argv: Sequence[str], step: int) -> None:
+    """A run in which the gradient of one step is NaN though its loss is finite."""
+    import zhgpt.train.training as training
+
+    original, at = training.micro_batch, [-1]
+
+    def remember(samples: Any, plan: Any, now: int, *rest: Any) -> Any:
+        at[0] = now
+        return original(samples, plan, now, *rest)
+
+    forward = training.forward
+
+    def poisoned(run: Any, batch: Any) -> Any:
+        nats = forward(run, batch)
+        if at[0] == step and nats.requires_grad:
+            nats.register_hook(lambda gradient: gradient * float("nan"))
+        return nats
+
+    training.micro_batch, training.forward = remember, poisoned
+    train(argv)
+
+
 def train_and_read_settings(argv: Sequence[str]) -> tuple[Any, ...]:
     """A resumed run; returns betas, eps, weight decays and clipping bound that its engine uses in the end."""
     import zhgpt.train.pretrain as pretrain

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from megatron_style_data.atomic import atomic_write_json, fsync_folder
@@ -60,7 +61,8 @@ def save_checkpoint(
     saving = final.with_name(final.name + SAVING_SUFFIX)
     _together(ranks, "prepare", saving, lambda: _prepare(saving) if ranks.is_first else None)
     _together(ranks, "write", saving, lambda: _write_shards(engine, saving))
-    hashes = _together(ranks, "hash", saving, lambda: _hash_and_sync(saving, ranks))
+    names = _together(ranks, "list", saving, lambda: _file_names(saving))[0]  # rank 0's view, not one view a host
+    hashes = _together(ranks, "hash", saving, lambda: _hash_and_sync(saving, names[ranks.rank :: ranks.world_size]))
     files = {name: entry for part in hashes for name, entry in part.items()}
     _together(ranks, "commit", saving, lambda: _commit(saving, final, files, state, probe) if ranks.is_first else None)
     if ranks.is_first:
@@ -74,7 +76,9 @@ def _together(ranks: Ranks, action: str, place: Path, work: Any) -> list[Any]:
     problem = ""
     try:
         result = work()
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, StorageError, SafetensorError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         problem = f"rank {ranks.rank} on {ranks.host_names[ranks.rank]}: {error}"
     outcomes = ranks.gather((problem, result))
     problems = [outcome[0] for outcome in outcomes if outcome[0]]
@@ -92,13 +96,37 @@ def _prepare(saving: Path) -> None:
 
 
 def _write_shards(engine: "DeepSpeedEngine", saving: Path) -> None:
-    engine.save_checkpoint(str(saving), tag=ENGINE_TAG, save_latest=False)
+    """DeepSpeed's save, with a failed write remembered and raised after it.
+
+    ``save_checkpoint`` ends in a barrier of its own: a rank that raised before it would leave the others waiting there.
+    """
+    problems: list[BaseException] = []
+    writer = engine.checkpoint_engine
+    write = writer.save
+
+    def remember(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return write(*args, **kwargs)
+        except (OSError, RuntimeError) as error:
+            problems.append(error)
+            return None
+
+    writer.save = remember
+    try:
+        engine.save_checkpoint(str(saving), tag=ENGINE_TAG, save_latest=False)
+    finally:
+        writer.save = write
+    if problems:
+        raise problems[0]
 
 
-def _hash_and_sync(saving: Path, ranks: Ranks) -> dict[str, dict[str, Any]]:
-    """Every rank hashes and fsyncs its share of the files; DeepSpeed's own save has ended on all ranks by now."""
-    names = sorted(str(path.relative_to(saving)) for path in saving.rglob("*") if path.is_file())
-    return {name: _durable_entry(saving / name) for name in names[ranks.rank :: ranks.world_size]}
+def _file_names(saving: Path) -> list[str]:
+    return sorted(str(path.relative_to(saving)) for path in saving.rglob("*") if path.is_file())
+
+
+def _hash_and_sync(saving: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Hashes and fsyncs this rank's share of the files; DeepSpeed's own save has ended on all ranks by now."""
+    return {name: _durable_entry(saving / name) for name in names}
 
 
 def _durable_entry(path: Path) -> dict[str, Any]:
@@ -121,8 +149,7 @@ def _commit(
     atomic_write_json(saving / COMPLETE, complete)
     for folder in (saving / ENGINE_TAG, saving):
         fsync_folder(folder)
-    if final.exists():  # the same step, saved again after a resume from an older checkpoint
-        _delete(final)
+    assert not final.exists(), f"{final} exists, though later steps are set aside at the start"
     saving.rename(final)
     fsync_folder(final.parent)
 
@@ -132,7 +159,7 @@ def _delete(folder: Path) -> None:
     doomed = folder.with_name(folder.name + DELETING_SUFFIX)
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
-    shutil.rmtree(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # what a busy file system keeps is swept by the next deletion
 
 
 def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int) -> list[str]:
@@ -161,6 +188,6 @@ def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int) -> list
 def delete_old(checkpoints: Path, keep_last: int) -> None:
     """Deletes all but the newest ``keep_last`` complete checkpoints, and what an interrupted deletion left."""
     for leftover in checkpoints.glob(f"step-*{DELETING_SUFFIX}"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
     for old in list_complete(checkpoints)[: -max(1, keep_last)]:
         _delete(old.path)

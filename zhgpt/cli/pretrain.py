@@ -35,7 +35,7 @@ def command(
     from zhgpt.cli.rank import rank_command
     from zhgpt.train.arguments import PretrainArguments
     from zhgpt.train.decisions import decide, describe_decisions
-    from zhgpt.train.run_folder import RunFolder, write_killed_status
+    from zhgpt.train.run_folder import RunFolder, read_exit_status, write_killed_status
 
     arguments = PretrainArguments(config, deepspeed_config, resume, tuple(overrides or ()))
     plan = plan_launch(num_processes, hosts, host_rank, master_address, master_port)
@@ -46,8 +46,12 @@ def command(
         typer.echo(text)
         return
     outcome = run_ranks(rank_command(arguments), plan)
+    folder = RunFolder(decisions.config.run.run_dir)
+    said = read_exit_status(folder)
+    if outcome.killed is not None and said is not None and said["exit_code"] == 0:
+        sys.exit(0)  # a rank aborted while it was leaving: the target step was reached and saved before
     if outcome.killed is not None:
-        write_killed_status(RunFolder(decisions.config.run.run_dir), outcome.code, outcome.killed, plan.world_size)
+        write_killed_status(folder, outcome.code, outcome.killed, plan.world_size)
     sys.exit(outcome.code)
 
 

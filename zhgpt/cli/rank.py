@@ -11,7 +11,6 @@ from typing import NoReturn
 from zhgpt.distributed.environment import RankEnvironment, read_rank_environment
 from zhgpt.errors import OutOfMemoryError, UserError
 from zhgpt.train.arguments import PretrainArguments
-from zhgpt.train.decisions import decide, describe_decisions
 from zhgpt.train.stop import StopRequest
 
 
@@ -44,6 +43,8 @@ def rank_command(arguments: PretrainArguments) -> list[str]:
 
 def dry_run_text(arguments: PretrainArguments, world_size: int) -> str:
     """What ``--dry-run`` prints."""
+    from zhgpt.train.decisions import decide, describe_decisions
+
     return describe_decisions(decide(arguments, world_size))
 
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run_rank(arguments: PretrainArguments, environment: RankEnvironment, stop: StopRequest) -> None:
     """Runs the training; a bug keeps its traceback and ends this process at once, so that no other rank waits for it."""
+    from zhgpt.train.decisions import decide
+
     decisions = decide(arguments, environment.world_size)
     from zhgpt.distributed.process_group import leave, prepare_rank
 

@@ -109,7 +109,7 @@ def plan_steps(folder: DemoFolder, corpus: Sequence[Path], processes: int, overr
 
 
 def batch_settings(processes: int) -> list[str]:
-    """The recipe's global batch cut for this many ranks; more than four ranks need a larger one, a sequence each."""
+    """The recipe's global batch cut for this many ranks; where it does not divide, it is rounded up."""
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     sequence_length = recipe["data"]["sequence_length"]
     sequences = recipe["train"]["global_batch_tokens"] // sequence_length

@@ -41,7 +41,7 @@ def run_demo(folder: DemoFolder, corpus: Sequence[Path], processes: int, overrid
         MissingInputError: a corpus file does not exist. SettingError: the folder holds the demo of another corpus.
         DemoError: a step failed (with its exit code), or the held-out text costs too much (exit code 1).
     """
-    remember_inputs(folder, corpus)
+    remember_inputs(folder, corpus, overrides)
     steps = plan_steps(folder, corpus, processes, overrides)
     started = time.monotonic()
     for number, step in enumerate(steps, 1):
@@ -54,17 +54,24 @@ def run_demo(folder: DemoFolder, corpus: Sequence[Path], processes: int, overrid
     return verdict.sentence
 
 
-def remember_inputs(folder: DemoFolder, corpus: Sequence[Path]) -> None:
-    """Writes down which text this folder's demo is about, and refuses another one."""
+def remember_inputs(folder: DemoFolder, corpus: Sequence[Path], overrides: Sequence[str] = ()) -> None:
+    """Writes down which text and settings this folder's demo is about, and refuses others."""
     for path in corpus:
         if not path.exists():
             raise MissingInputError(f"{path}: no such corpus file or folder")
     inputs = {path.name: file_identity(path) for path in corpus}
+    inputs["settings"] = " ".join(overrides)
     if folder.inputs.exists():
         earlier = json.loads(folder.inputs.read_text(encoding="utf-8"))
-        if earlier != inputs:
+        if earlier["settings"] != inputs["settings"]:
             raise SettingError(
-                f"{folder.path} holds the demo of another corpus ({', '.join(sorted(earlier))}); choose another folder with --dir"
+                f"{folder.path} holds the demo with other settings ({earlier['settings'] or 'none'}); choose another folder "
+                "with --dir"
+            )
+        if earlier != inputs:
+            texts = ", ".join(sorted(set(earlier) - {"settings"}))
+            raise SettingError(
+                f"{folder.path} holds the demo of another corpus ({texts}); choose another folder with --dir"
             )
     folder.path.mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder.inputs, inputs)
@@ -92,10 +99,15 @@ def run_step(folder: DemoFolder, step: Step, number: str) -> None:
     command = [word.format(free_port=free_port()) if word == "{free_port}" else word for word in step.command]
     print(f"\n{number} {step.title}\n$ {shown(command)}", flush=True)
     started = time.monotonic()
-    code = subprocess.run(command, check=False).returncode
+    is_training = "zhgpt.cli.rank" in command
     status = folder.path / "exit_status.json"
-    if "zhgpt.cli.rank" in command and status.is_file():  # the deepspeed launcher loses the code
-        code = json.loads(status.read_text(encoding="utf-8"))["exit_code"] or code
+    if is_training:
+        status.unlink(missing_ok=True)
+    code = subprocess.run(command, check=False).returncode
+    if is_training and status.is_file():  # the deepspeed launcher can lose the code
+        code = json.loads(status.read_text(encoding="utf-8"))["exit_code"]
+    elif is_training:
+        code = code or 1  # it returns 0 when it was killed itself
     if code != 0:
         raise DemoError(f"{step.title}: ended with exit code {code}; run the demo again to go on from here", code)
     print(f"    {time.monotonic() - started:.0f} s", flush=True)

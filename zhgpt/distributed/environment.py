@@ -88,6 +88,10 @@ def read_rank_environment(environ: Mapping[str, str] | None = None) -> RankEnvir
             int(asked) if asked else None,
         )
     if "OMPI_COMM_WORLD_RANK" in env:
+        if "MASTER_ADDR" not in env or "MASTER_PORT" not in env:
+            raise SettingError(
+                "mpirun does not say where the ranks meet: add -x MASTER_ADDR=FIRST_HOST -x MASTER_PORT=29501 (any free port)"
+            )
         return RankEnvironment(
             "mpirun",
             _integer(env, "OMPI_COMM_WORLD_RANK"),

@@ -91,8 +91,13 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> LaunchOutcome:
     threads = threads_for_rank(plan.processes)
     ranks: list[subprocess.Popen[bytes]] = []
 
+    received: list[int] = []
+
     def forward(number: int, _frame: FrameType | None) -> None:
         send = signal.SIGTERM if number == signal.SIGINT else number
+        if number == signal.SIGINT and number in received:
+            send = signal.SIGKILL  # the second Ctrl-C: somebody does not want to wait for the save
+        received.append(number)
         for process in ranks:
             if process.poll() is None:
                 process.send_signal(send)
@@ -114,6 +119,8 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> LaunchOutcome:
             ranks.append(
                 subprocess.Popen(list(command), env=environment, start_new_session=True, preexec_fn=_die_with_parent)
             )
+        if received:  # a signal that came between two starts
+            ranks[-1].send_signal(signal.SIGTERM)
         return _wait(ranks, memory_kills)
     finally:
         for process in ranks:
@@ -126,25 +133,41 @@ def run_ranks(command: Sequence[str], plan: LaunchPlan) -> LaunchOutcome:
 
 def _wait(ranks: Sequence["subprocess.Popen[bytes]"], memory_kills: int) -> LaunchOutcome:
     """Waits for all ranks; after the first failure the rest have a limited time."""
-    failure: LaunchOutcome | None = None
+    failures: dict[int, int] = {}
     kill_at = float("inf")
     while True:
         codes = [process.poll() for process in ranks]
-        failed = [(local_rank, code) for local_rank, code in enumerate(codes) if code]
-        if failure is None and failed:
-            # A rank that a signal ended explains the others, which then only lost their connection to it.
-            local_rank, code = min(failed, key=lambda pair: pair[1])
-            failure = _describe_failure(local_rank, code, memory_kills)
+        if time.monotonic() < kill_at:  # what ends later was ended here, and says nothing
+            failures.update({local_rank: code for local_rank, code in enumerate(codes) if code})
+        if failures and kill_at == float("inf"):
             kill_at = time.monotonic() + SECONDS_FROM_FIRST_DEATH_TO_KILL
-            if failure.killed is not None:
-                print(f"{failure.killed}; ending the others", file=sys.stderr)
         if all(code is not None for code in codes):
-            return failure or LaunchOutcome(0)
+            return _explain(failures, memory_kills)
         if time.monotonic() > kill_at:
             for process in ranks:
                 if process.poll() is None:
                     process.kill()
         time.sleep(0.05)
+
+
+def _explain(failures: dict[int, int], memory_kills: int) -> LaunchOutcome:
+    """The failure that explains the others: a rank whose peer is gone only knows that it lost its connection.
+
+    First a rank that was killed, then one that says what happened with a documented code, then other signals, then 1.
+    """
+
+    def weight(local_rank: int) -> tuple[int, int]:
+        code = failures[local_rank]
+        kind = 0 if code == -signal.SIGKILL else 1 if code > 1 else 2 if code < 0 else 3
+        return kind, local_rank
+
+    if not failures:
+        return LaunchOutcome(0)
+    local_rank = min(failures, key=weight)
+    outcome = _describe_failure(local_rank, failures[local_rank], memory_kills)
+    if outcome.killed is not None:
+        print(outcome.killed, file=sys.stderr)
+    return outcome
 
 
 def _describe_failure(local_rank: int, code: int, memory_kills: int) -> LaunchOutcome:

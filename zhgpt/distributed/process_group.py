@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed
@@ -83,16 +83,27 @@ class Ranks:
         Raises:
             UserError: what ``work`` raised, on every rank.
         """
-        result, problem = None, None
+        result: T | None = None
+        problem: UserError | None = None
         if self.is_first:
             try:
                 result = work()
             except UserError as error:
                 problem = error
+            except OSError as error:
+                problem = StorageError(f"rank 0 on {self.host_names[0]}: {error}")
         problem = self.gather(problem)[0]
         if problem is not None:
             raise problem
         return result
+
+    def decided_by_first(self, work: Callable[[], T]) -> T:
+        """Rank 0's result of ``work`` on every rank, so that views of a shared file system cannot differ.
+
+        Raises:
+            UserError: what ``work`` raised, on every rank.
+        """
+        return cast(T, self.gather(self.first_does(work))[0])
 
 
 def choose_accelerator(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:

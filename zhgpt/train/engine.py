@@ -6,14 +6,12 @@ import deepspeed
 import torch
 from torch import nn
 
-from zhgpt.distributed.process_group import Ranks
-
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
 
 def build_engine(
-    module: nn.Module, optimizer: torch.optim.Optimizer, deepspeed_config: dict[str, Any], ranks: Ranks
+    module: nn.Module, optimizer: torch.optim.Optimizer, deepspeed_config: dict[str, Any]
 ) -> "DeepSpeedEngine":
     """Hands the model and its optimizer to DeepSpeed.
 
@@ -21,7 +19,6 @@ def build_engine(
         module: fp32 weights, the same on every rank.
         optimizer: over this module's parameters.
         deepspeed_config: composed by :func:`zhgpt.config.deepspeed_json.compose_deepspeed_config`.
-        ranks: all ranks; the process group exists.
 
     Returns:
         The engine; its weights are in the run's precision and partitioned as the ZeRO stage says.

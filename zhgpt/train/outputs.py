@@ -8,7 +8,6 @@ from typing import Any
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
-from zhgpt.distributed.process_group import Ranks
 from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
 from zhgpt.train.console import Console
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
@@ -31,26 +30,17 @@ class Outputs:
 
     @classmethod
     def open(
-        cls,
-        folder: RunFolder,
-        config: RunConfig,
-        plan: BatchPlan,
-        ranks: Ranks,
-        report: dict[str, Any],
-        resumed_step: int | None,
+        cls, folder: RunFolder, config: RunConfig, plan: BatchPlan, report: dict[str, Any], resumed_step: int | None
     ) -> "Outputs":
-        """Opens what is written to, bringing an earlier attempt's metrics to the step that this one goes on from.
+        """Opens what rank 0 writes to, bringing an earlier attempt's metrics to the step that this one goes on from.
 
         Args:
             folder: the run's folder.
             config: settings shown beside the curves.
             plan: the batch arithmetic, shown at the start.
-            ranks: all ranks.
             report: from :func:`zhgpt.train.environment_report.describe_environment`.
             resumed_step: the loaded checkpoint's step, None for a start from nothing.
         """
-        if not ranks.is_first:
-            return cls(folder)
         console = Console()
         log = open_run_log(
             folder.path,
@@ -60,7 +50,7 @@ class Outputs:
             resumed_step=resumed_step,
             say=console.message,
         )
-        log.event("started", step=resumed_step or 0, world_size=ranks.world_size, hosts=report["host_names"])
+        log.event("started", step=resumed_step or 0, world_size=report["world_size"], hosts=report["host_names"])
         console.start(config.run.name, plan, start_facts(report), resumed_step=resumed_step)
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")

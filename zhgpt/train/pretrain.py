@@ -35,7 +35,7 @@ from zhgpt.train.sinks import check_sinks
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import HeldOut, Training
+from zhgpt.train.training import Clock, HeldOut, Training, out_of_memory
 
 
 def pretrain(
@@ -71,12 +71,15 @@ def pretrain(
     try:
         with exit_status_of(folder, ranks.rank, ranks.world_size, decisions.plan.steps):
             log_to_file(folder.logs, ranks.rank)
-            training = build(arguments, decisions, folder, ranks, stop)
             try:
-                train(training)
-                ranks.barrier()  # no rank leaves as if all were well while another can still fail in its last save
-            finally:
-                training.outputs.close()
+                training = build(arguments, decisions, folder, ranks, stop)
+                try:
+                    train(training)
+                    ranks.barrier()  # no rank leaves as if all were well while another can still fail in its last save
+                finally:
+                    training.outputs.close()
+            except torch.OutOfMemoryError as error:
+                raise out_of_memory(config, decisions.plan, str(error)) from None
     finally:
         if lock is not None:
             lock.release()
@@ -97,7 +100,7 @@ def build(
     config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
     state = initial_state(decisions, ranks)
-    checkpoint = choose_checkpoint(folder.checkpoints, arguments.resume)
+    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, arguments.resume))
     saved: dict[str, Any] | None = None
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
@@ -110,7 +113,7 @@ def build(
     initialise_weights(module, decisions.model, config.run.seed)
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
-    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config, ranks)
+    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint)
 
@@ -124,7 +127,9 @@ def build(
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
-    outputs = Outputs.open(folder, config, plan, ranks, report, resumed_step=state.step if checkpoint else None)
+    resumed_step = state.step if checkpoint else None
+    opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
+    outputs = opened or Outputs(folder)
     for notice in resume_notices(saved, state, set_aside):
         outputs.message(notice)
         outputs.event("notice", text=notice)
@@ -145,6 +150,7 @@ def build(
         state=state,
         flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
         peak_tflops_per_rank=peak,
+        clock=Clock(skipped_steps=engine.skipped_steps),
     )
 
 

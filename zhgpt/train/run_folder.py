@@ -104,6 +104,12 @@ class RunLock:
             raise StorageError(
                 f"{folder.path}: in use by a live run ({holder}); wait for it, stop it, or choose another run.dir"
             ) from None
+        except OSError as error:
+            self._handle.close()
+            raise StorageError(
+                f"{folder.lock}: cannot be locked ({error.strerror}); put run.dir on a file system with flock (mount Lustre "
+                "with -o flock)"
+            ) from None
         self._handle.truncate(0)
         self._handle.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
         self._handle.flush()
@@ -148,7 +154,8 @@ def exit_status_of(folder: RunFolder, rank: int, world_size: int, steps: int) ->
 
 def write_killed_status(folder: RunFolder, exit_code: int, reason: str, world_size: int) -> None:
     """Written by the launcher for a rank that was killed: the other ranks only know that they lost their connection."""
-    if folder.path.is_dir():
+    said = read_exit_status(folder)
+    if folder.path.is_dir() and (said is None or said["exit_code"] == 1):
         status = {"exit_code": exit_code, "reason": reason, "rank": None, "world_size": world_size}
         atomic_write_json(folder.exit_status, {**status, "host": socket.gethostname(), "at": now()})
 

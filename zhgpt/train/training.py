@@ -72,6 +72,8 @@ class Clock:
     lap_tokens: int = 0
     total_seconds: float = 0.0
     total_tokens: int = 0
+    skipped_steps: int = 0
+    """DeepSpeed's count of updates it left out, at the last metrics line."""
 
     def lap(self) -> float:
         """Tokens a second of all ranks since the last lap or resume; call it when the device has finished."""
@@ -114,32 +116,26 @@ def train_step(training: Training, step: int) -> StepResult:
     total: torch.Tensor | None = None
     norm: float | None = None
     engine.train()
-    try:
-        for micro_step in range(plan.gradient_accumulation_steps):
-            batch = micro_batch(training.samples, plan, step, micro_step, training.ranks.rank)
-            nats = forward(training, batch)
-            engine.backward(nats * scale)
-            total = nats.detach() if total is None else total + nats.detach()
-            if engine.is_gradient_accumulation_boundary() and is_due(training, step + 1):
-                norm = unpartitioned_gradient_norm(engine)
-            engine.step()
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(config, str(error)) from None
+    for micro_step in range(plan.gradient_accumulation_steps):
+        batch = micro_batch(training.samples, plan, step, micro_step, training.ranks.rank)
+        nats = forward(training, batch)
+        engine.backward(nats * scale)
+        total = nats.detach() if total is None else total + nats.detach()
+        if engine.is_gradient_accumulation_boundary() and is_due(training, step + 1):
+            norm = unpartitioned_gradient_norm(engine)
+        engine.step()
     assert total is not None
     training.clock.lap_tokens += plan.tokens_per_step
     return StepResult(total, targets, rate, norm)
 
 
-def out_of_memory(config: RunConfig, detail: str) -> OutOfMemoryError:
-    """What to say when a step does not fit."""
-    size = config.train.micro_batch_size
-    smaller = (
-        f"train.micro_batch_size={size // 2}"
-        if size > 1
-        else "train.activation_checkpointing=true or a higher ZeRO stage"
-    )
+def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
+    """What to say when the run does not fit, with the next smaller micro batch that divides the global one."""
+    size, ranks = plan.micro_batch_size, plan.data_parallel_size
+    fitting = [smaller for smaller in range(1, size) if plan.global_batch_size % (smaller * ranks) == 0]
+    advice = f"train.micro_batch_size={fitting[-1]}" if fitting else "train.activation_checkpointing=true or a higher ZeRO stage"
     return OutOfMemoryError(
-        f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {smaller} "
+        f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {advice} "
         f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
     )
 
@@ -185,6 +181,10 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     norm = result.gradient_norm
     if norm is None:
         norm = partitioned_gradient_norm(training.engine)
+    skipped = training.engine.skipped_steps - training.clock.skipped_steps
+    training.clock.skipped_steps += skipped
+    if skipped and training.config.train.precision == "fp16":
+        norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
     (nats,) = training.ranks.sums([float(result.nats.double().item())])
     loss = nats / result.targets
     rate = training.clock.lap()
@@ -204,10 +204,14 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
-    if not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
+    if skipped:
+        record["skipped_steps"] = skipped
+    left_out = skipped if training.config.train.precision != "fp16" else 0
+    if left_out or not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
         training.outputs.step(record, [])
+        updates = f", {left_out} update(s) left out by DeepSpeed since the line before" if left_out else ""
         raise DivergedError(
-            f"step {done}: loss {loss}, gradient norm {norm}; the last complete checkpoint in "
+            f"step {done}: loss {loss}, gradient norm {norm}{updates}; the last complete checkpoint in "
             f"{training.folder.checkpoints} is from before. Lower optim.learning_rate (now {result.learning_rate:.3g}), "
             "lengthen schedule.warmup_steps, or set optim.gradient_clipping=1.0"
         )
