@@ -48,6 +48,13 @@ def test_batch_clipping_tags_and_silence_are_always_stated(load_text: LoadText, 
     assert result["zero_optimization"]["stage"] == stage
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_deepspeed_clips_only_where_it_holds_partitions(load_text: LoadText, stage: int) -> None:
+    config, ds_json = load_text("optim.gradient_clipping=0.5"), {"zero_optimization": {"stage": stage}}
+    assert composed(config, ds_json)["gradient_clipping"] == (0.5 if stage else 0.0)
+    assert any("zhgpt clips the gradients itself" in note for note in composition_notes(config, ds_json)) == (stage == 0)
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_zero_1_to_3_accumulate_gradients_in_fp32(load_text: LoadText, stage: int, precision: str) -> None:
@@ -154,11 +161,15 @@ def test_partial_offload_without_deepspeeds_adam_is_refused() -> None:
 
 def test_notes_say_where_the_composition_is_not_what_it_looks_like(load_text: LoadText) -> None:
     bf16 = load_text("train.precision=bf16")
+    own_clipping = "ZeRO-0: zhgpt clips the gradients itself, by their norm in float64; the JSON says 0"
     assert composition_notes(bf16, {}) == [
-        "ZeRO-0 with bf16 runs as fp32 weights under torch autocast; ds_configs/zero1.json is plain bf16"
+        own_clipping,
+        "ZeRO-0 with bf16 runs as fp32 weights under torch autocast; ds_configs/zero1.json is plain bf16",
     ]
     assert composition_notes(bf16, {"zero_optimization": {"stage": 1}}) == [
         "ZeRO-1 with bf16 and fp32 gradient accumulation runs in DeepSpeed's BF16_Optimizer"
     ]
     assert composition_notes(bf16, {"zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}}) == []
-    assert composition_notes(bf16, OFFLOAD) == composition_notes(load_text(), {}) == []
+    assert composition_notes(bf16, OFFLOAD) == []
+    assert composition_notes(load_text(), {}) == [own_clipping]
+    assert composition_notes(load_text("optim.gradient_clipping=0"), {}) == []

@@ -59,6 +59,11 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     Quirk("zero3_refuses_native_moe", "ZeRO-3 refuses native MoE", "zhgpt/config/zero_rules.py"),
     Quirk("no_gradient_norm_without_zero", "no gradient norm at ZeRO-0 in fp32", "zhgpt/train/engine.py"),
+    Quirk(
+        "the_norm_without_zero_is_summed_in_fp32",
+        "ZeRO-0 clips by a norm summed in fp32",
+        "zhgpt/train/engine.py",
+    ),
     Quirk("a_nan_loss_raises_nothing", "a NaN loss is skipped in silence", "zhgpt/train/loop.py"),
     Quirk(
         "loading_nothing_is_only_a_warning",

@@ -90,6 +90,15 @@ def no_gradient_norm_without_zero(_folder: Path) -> bool:
     return engine.get_global_grad_norm() is None
 
 
+def the_norm_without_zero_is_summed_in_fp32(_folder: Path) -> bool:
+    from deepspeed.runtime.utils import clip_grad_norm_
+
+    parameter = nn.Parameter(torch.zeros(25_000_000))
+    parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 1e-3
+    exact = float(parameter.grad.double().norm())
+    return abs(float(clip_grad_norm_(parameter, max_norm=1e9)) / exact - 1) > 1e-5
+
+
 def offload_refuses_torch_adamw(_folder: Path) -> bool:
     with refusal_expected(Exception) as messages:
         start(2, zero={"offload_optimizer": {"device": "cpu"}})
@@ -204,6 +213,7 @@ GROUPS: dict[str, tuple[Probe, ...]] = {
         bf16_without_zero_refuses_fp32_accumulation,
         bf16_zero1_with_fp32_accumulation_is_another_class,
         no_gradient_norm_without_zero,
+        the_norm_without_zero_is_summed_in_fp32,
         offload_refuses_torch_adamw,
         zero3_refuses_native_moe,
         loading_nothing_is_only_a_warning,

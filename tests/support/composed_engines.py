@@ -36,6 +36,7 @@ def _train(path: Path, precision: str, micro: int) -> dict[str, Any]:
     from zhgpt.config.batch_plan import plan_batch
     from zhgpt.config.deepspeed_json import compose_deepspeed_config, load_deepspeed_json
     from zhgpt.config.schema import DataSection, RunConfig, ScheduleSection, TrainSection
+    from zhgpt.train.engine import clip_unpartitioned_gradients
 
     world_size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     config = RunConfig(
@@ -62,6 +63,8 @@ def _train(path: Path, precision: str, micro: int) -> dict[str, Any]:
             logits = engine(inputs[step, rows].to(weight.dtype))
             loss = torch.nn.functional.cross_entropy(logits.float(), targets[step, rows])
             engine.backward(loss)
+            if engine.is_gradient_accumulation_boundary():
+                clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
             engine.step()
             total += loss.detach() / plan.gradient_accumulation_steps
         torch.distributed.all_reduce(total)

@@ -9,6 +9,8 @@ from tiny import Tiny, losses, metrics
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 STEPS = "train.steps=20"
+WIDE = ("model.hidden_size=192", "model.intermediate_size=8192", "optim.learning_rate=1e-3")
+"""1.6M elements in one tensor: as many as the demo's vocabulary table, enough for an fp32 sum of squares to go wrong."""
 QUIET = ("optim.learning_rate=1e-2", "evaluate.every_steps=100", "checkpoint.every_steps=100", "evaluate.prompts=[]")
 
 
@@ -61,6 +63,14 @@ def test_the_gradient_norm_is_reported_at_every_stage_and_agrees(run) -> None:
     norms = {stage: [line["gradient_norm"] for line in metrics(run(stage, 2))] for stage in range(4)}
     for stage in (1, 2, 3):
         assert norms[stage] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_every_stage_agrees_where_tensors_are_large_and_gradients_are_clipped(run) -> None:
+    runs = [metrics(run(stage, 2, *WIDE)) for stage in range(4)]
+    for lines in runs[1:]:
+        assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in runs[0]], abs=1e-5)
+        assert lines[0]["gradient_norm"] == pytest.approx(runs[0][0]["gradient_norm"], rel=2e-6)
+    assert max(line["gradient_norm"] for line in runs[0]) > 1.0, "nothing was clipped"
 
 
 def test_activation_checkpointing_changes_nothing(run) -> None:

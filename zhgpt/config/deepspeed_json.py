@@ -58,8 +58,8 @@ def compose_deepspeed_config(
         "train_batch_size": plan.global_batch_size,
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
-        # Left out, DeepSpeed clips at 1.0.
-        "gradient_clipping": config.optim.gradient_clipping,
+        # Left out, DeepSpeed clips at 1.0. At stage 0 zhgpt/train/engine.py clips, by an exact norm.
+        "gradient_clipping": config.optim.gradient_clipping if stage > 0 else 0.0,
         "steps_per_print": NEVER_PRINT,
         "checkpoint": {"tag_validation": "Fail"},
         **_precision(config, stage),
@@ -125,6 +125,8 @@ def composition_notes(config: RunConfig, ds_json: Mapping[str, Any]) -> list[str
     """What the composition means where it is not what the settings' names suggest."""
     stage, bf16 = zero_stage(ds_json), config.train.precision == "bf16"
     notes = []
+    if stage == 0 and config.optim.gradient_clipping > 0:
+        notes.append("ZeRO-0: zhgpt clips the gradients itself, by their norm in float64; the JSON says 0")
     if bf16 and stage == 0:
         notes.append("ZeRO-0 with bf16 runs as fp32 weights under torch autocast; ds_configs/zero1.json is plain bf16")
     if bf16 and stage == 1 and offload_device(ds_json, "offload_optimizer") != "cpu":

@@ -63,9 +63,10 @@ def remember_inputs(folder: DemoFolder, corpus: Sequence[Path], overrides: Seque
     inputs["settings"] = " ".join(overrides)
     if folder.inputs.exists():
         earlier = json.loads(folder.inputs.read_text(encoding="utf-8"))
-        if earlier["settings"] != inputs["settings"]:
+        settings = earlier.get("settings", "")
+        if settings != inputs["settings"]:
             raise SettingError(
-                f"{folder.path} holds the demo with other settings ({earlier['settings'] or 'none'}); choose another folder "
+                f"{folder.path} holds the demo with other settings ({settings or 'none'}); choose another folder "
                 "with --dir"
             )
         if earlier != inputs:

@@ -16,7 +16,7 @@ from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError, OutOfMemoryError
 from zhgpt.evaluate.validation import validate
 from zhgpt.train.batches import micro_batch, to_device
-from zhgpt.train.engine import partitioned_gradient_norm, set_learning_rate, unpartitioned_gradient_norm
+from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
@@ -98,7 +98,8 @@ class StepResult:
     targets: int
     """Targets of the whole global batch."""
     learning_rate: float
-    gradient_norm: float | None
+    gradient_norm: torch.Tensor | None
+    """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -114,15 +115,15 @@ def train_step(training: Training, step: int) -> StepResult:
     targets = training.samples.targets_in(step * plan.global_batch_size, plan.global_batch_size)
     scale = plan.data_parallel_size * plan.gradient_accumulation_steps / targets
     total: torch.Tensor | None = None
-    norm: float | None = None
+    norm: torch.Tensor | None = None
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
         batch = micro_batch(training.samples, plan, step, micro_step, training.ranks.rank)
         nats = forward(training, batch)
         engine.backward(nats * scale)
         total = nats.detach() if total is None else total + nats.detach()
-        if engine.is_gradient_accumulation_boundary() and is_due(training, step + 1):
-            norm = unpartitioned_gradient_norm(engine)
+        if engine.is_gradient_accumulation_boundary():
+            norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
         engine.step()
     assert total is not None
     training.clock.lap_tokens += plan.tokens_per_step
@@ -178,9 +179,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     Raises:
         DivergedError: loss or gradient norm is not finite. Raised on every rank, before anything is saved.
     """
-    norm = result.gradient_norm
-    if norm is None:
-        norm = partitioned_gradient_norm(training.engine)
+    norm = partitioned_gradient_norm(training.engine) if result.gradient_norm is None else float(result.gradient_norm)
     skipped = training.engine.skipped_steps - training.clock.skipped_steps
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
