@@ -34,6 +34,7 @@ test-cluster: venv-dev  ## two hosts with Slurm and ssh on this machine (root; I
 
 check: venv-dev  ## ruff, mypy and the fast tests: before every commit
 	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m "not slow and not distributed and not cluster" $(TEST_ARGS)
 

@@ -24,7 +24,18 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 STARTS = ("make ", "zhgpt ", "deepspeed ", "source ", "CONFIG=", "sbatch ")
-ROOMS = ("configs", "ds_configs", "launch", "slurm", "megatron_style_data", "zhgpt", "tests", "docs", "benchmarks", ".ci")
+ROOMS = (
+    "configs",
+    "ds_configs",
+    "launch",
+    "slurm",
+    "megatron_style_data",
+    "zhgpt",
+    "tests",
+    "docs",
+    "benchmarks",
+    ".ci",
+)
 OVERRIDE = re.compile(rf"^({'|'.join(RunConfig.model_fields)})\.([a-z_]+)=")
 # A path in a document that stands for many, or that a run makes.
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|[*…]|\bNAME\b")
@@ -106,7 +117,11 @@ def test_both_readmes_have_the_same_sections() -> None:
 def test_both_readmes_show_the_same_blocks_and_commands() -> None:
     english, chinese = READMES
     without_comments = [
-        [(language, re.sub(r" +#.*", "", content)) for language, content in fences(page) if not content.startswith(".\n")]
+        [
+            (language, re.sub(r" +#.*", "", content))
+            for language, content in fences(page)
+            if not content.startswith(".\n")
+        ]
         for page in READMES
     ]
     assert without_comments[0] == without_comments[1]
@@ -231,7 +246,9 @@ def test_every_table_of_alternatives_named_is_in_the_code(name: str) -> None:
     assert sorted(word for word in named - elsewhere if not re.search(rf"^{word}\b", sources, re.MULTILINE)) == []
 
 
-@pytest.mark.parametrize("room", ["zhgpt", "megatron_style_data", "configs", "ds_configs", "slurm", "launch", "Makefile"])
+@pytest.mark.parametrize(
+    "room", ["zhgpt", "megatron_style_data", "configs", "ds_configs", "slurm", "launch", "Makefile"]
+)
 def test_every_page_that_the_code_names_exists(room: str) -> None:
     place = ROOT / room
     files = [place] if place.is_file() else [file for file in place.rglob("*") if file.suffix not in (".pyc", ".zst")]

@@ -92,7 +92,7 @@ def test_usr1_to_one_rank_of_a_start_over_ssh_saves_on_all_hosts(
     with ThreadPoolExecutor() as threads:
         start = threads.submit(cluster.deepspeed, hosts_file.parent, ["--hostfile", str(hosts_file)], argv, check=False)
         wait_for_steps(run_dir, 3)
-        _, pid, _, host, *_ = (run_dir / "run.lock").read_text().split()    # "process 12 on node1 since ..."
+        _, pid, _, host, *_ = (run_dir / "run.lock").read_text().split()  # "process 12 on node1 since ..."
         cluster.run(host, "kill", "-USR1", pid)
         done = start.result(timeout=120)
     assert done.returncode == 75, done.stderr[-2000:]

@@ -52,7 +52,9 @@ def test_batch_clipping_tags_and_silence_are_always_stated(load_text: LoadText, 
 def test_deepspeed_clips_only_where_it_holds_partitions(load_text: LoadText, stage: int) -> None:
     config, ds_json = load_text("optim.gradient_clipping=0.5"), {"zero_optimization": {"stage": stage}}
     assert composed(config, ds_json)["gradient_clipping"] == (0.5 if stage else 0.0)
-    assert any("zhgpt clips the gradients itself" in note for note in composition_notes(config, ds_json)) == (stage == 0)
+    assert any("zhgpt clips the gradients itself" in note for note in composition_notes(config, ds_json)) == (
+        stage == 0
+    )
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

@@ -23,9 +23,13 @@ def test_a_folder_keeps_to_one_corpus(tmp_path: Path) -> None:
     folder = DemoFolder(tmp_path / "demo")
     remember_inputs(folder, [first])
     remember_inputs(folder, [first])
-    with pytest.raises(SettingError, match=r"holds the demo of another corpus \(a.txt\); choose another folder with --dir"):
+    with pytest.raises(
+        SettingError, match=r"holds the demo of another corpus \(a.txt\); choose another folder with --dir"
+    ):
         remember_inputs(folder, [second])
-    with pytest.raises(SettingError, match=r"holds the demo with other settings \(none\); choose another folder with --dir"):
+    with pytest.raises(
+        SettingError, match=r"holds the demo with other settings \(none\); choose another folder with --dir"
+    ):
         remember_inputs(folder, [first], ["train.steps=3"])
     first.write_text("三")
     with pytest.raises(SettingError, match="another corpus"):
@@ -64,7 +68,9 @@ def test_commands_are_shown_as_a_person_types_them(tmp_path: Path) -> None:
     lines = [shown(step.command) for step in steps]
     assert lines[0].startswith("zhgpt tokenizer train --input")
     assert lines[3].startswith("deepspeed --num_gpus 2 --master_port")
-    assert lines[3].endswith("launch.world_size=2 train.micro_batch_size=2 train.global_batch_tokens=1024 train.steps=3")
+    assert lines[3].endswith(
+        "launch.world_size=2 train.micro_batch_size=2 train.global_batch_tokens=1024 train.steps=3"
+    )
     assert lines[-1].startswith("zhgpt report")
 
 
@@ -72,6 +78,8 @@ def test_the_prompts_are_fixed_in_the_recipe() -> None:
     assert len(prompts()) >= 3
 
 
-@pytest.mark.parametrize(("processes", "micro", "tokens"), [(1, 4, 1024), (2, 2, 1024), (3, 2, 1536), (4, 1, 1024), (8, 1, 2048)])
+@pytest.mark.parametrize(
+    ("processes", "micro", "tokens"), [(1, 4, 1024), (2, 2, 1024), (3, 2, 1536), (4, 1, 1024), (8, 1, 2048)]
+)
 def test_the_batch_divides_for_any_number_of_ranks(processes: int, micro: int, tokens: int) -> None:
     assert batch_settings(processes) == [f"train.micro_batch_size={micro}", f"train.global_batch_tokens={tokens}"]

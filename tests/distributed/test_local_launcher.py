@@ -65,7 +65,9 @@ def test_a_documented_code_explains_a_lost_connection(codes: tuple[int, int], ex
 
 
 def test_a_killed_rank_explains_the_codes_of_the_others() -> None:
-    program = "import os, signal, sys; os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else sys.exit(74)"
+    program = (
+        "import os, signal, sys; os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else sys.exit(74)"
+    )
     assert run_ranks([sys.executable, "-c", program], plan()).code == 137
 
 

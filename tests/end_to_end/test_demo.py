@@ -11,8 +11,19 @@ from tiny import DEMO_TEXT
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
-SMALL = ("model.hidden_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2", "model.num_key_value_heads=1")
-SHORT = ("train.steps=4", "evaluate.every_steps=2", "evaluate.samples=4", "evaluate.max_new_tokens=4", "log.every_steps=1")
+SMALL = (
+    "model.hidden_size=64",
+    "model.num_hidden_layers=2",
+    "model.num_attention_heads=2",
+    "model.num_key_value_heads=1",
+)
+SHORT = (
+    "train.steps=4",
+    "evaluate.every_steps=2",
+    "evaluate.samples=4",
+    "evaluate.max_new_tokens=4",
+    "log.every_steps=1",
+)
 
 FRESH_PROCESS = """
 import json, sys
@@ -48,11 +59,26 @@ def test_four_steps_are_too_few_and_the_demo_says_so(demo) -> None:
 
 def test_every_command_is_shown_and_the_run_folder_is_whole(demo) -> None:
     folder, _, done = demo
-    for word in ("tokenizer train", "data build", "data verify", "deepspeed --num_gpus 2", "export hf", "generate", "report"):
+    for word in (
+        "tokenizer train",
+        "data build",
+        "data verify",
+        "deepspeed --num_gpus 2",
+        "export hf",
+        "generate",
+        "report",
+    ):
         assert word in done.stdout
     status = json.loads((folder / "exit_status.json").read_text())
     assert status["exit_code"] == 0
-    for name in ("run_config.yaml", "deepspeed.json", "environment.json", "metrics.jsonl", "events.jsonl", "report.html"):
+    for name in (
+        "run_config.yaml",
+        "deepspeed.json",
+        "environment.json",
+        "metrics.jsonl",
+        "events.jsonl",
+        "report.html",
+    ):
         assert (folder / name).stat().st_size > 0
     assert list((folder / "tensorboard").iterdir())
     assert json.loads((folder / "environment.json").read_text())["world_size"] == 2

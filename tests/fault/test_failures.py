@@ -20,7 +20,9 @@ def status(folder: Path) -> dict[str, object]:
     return json.loads((folder / "exit_status.json").read_text())
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_3_before_it_is_saved(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run_with_3_before_it_is_saved(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
     outcomes = ranks.run("faults:train_and_poison", tiny.argv(tmp_path), 5)
     assert [outcome.code for outcome in outcomes] == [3, 3]
     assert "step 6: loss nan" in outcomes[0].output
@@ -64,9 +66,13 @@ def test_an_update_left_out_between_two_metrics_lines_is_noticed(ranks: Ranks, t
     assert [step.step for step in list_complete(tmp_path / "checkpoints")] == [3]
 
 
-def test_memory_that_runs_out_ends_the_run_with_76_and_the_nearest_setting(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+def test_memory_that_runs_out_ends_the_run_with_76_and_the_nearest_setting(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
     moment = Moment("zhgpt.train.training:forward", 3, 1)
-    outcomes = ranks.run("faults:train_and_raise", tiny.argv(tmp_path), moment, torch.OutOfMemoryError("2.00 GiB asked"))
+    outcomes = ranks.run(
+        "faults:train_and_raise", tiny.argv(tmp_path), moment, torch.OutOfMemoryError("2.00 GiB asked")
+    )
     assert outcomes[1].code == 76
     assert outcomes[0].code not in (0, None)
     assert "out of memory with train.micro_batch_size=4" in outcomes[1].output
@@ -96,7 +102,9 @@ def test_another_world_size_or_stage_is_refused_naming_both(ranks: Ranks, tiny: 
     assert len(losses(tmp_path)) == 10
 
 
-def test_a_damaged_checkpoint_is_refused_and_an_older_one_can_be_named(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_and_an_older_one_can_be_named(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
     ranks.results("faults:train", tiny.argv(tmp_path))
     newest = tmp_path / "checkpoints" / "step-00000008"
     shard = next((newest / "engine").glob("*optim_states.pt"))
@@ -110,7 +118,9 @@ def test_a_damaged_checkpoint_is_refused_and_an_older_one_can_be_named(ranks: Ra
     older = str(tmp_path / "checkpoints" / "step-00000006")
     (first, _) = ranks.run("faults:train", tiny.argv(tmp_path, resume=older))
     assert first.code == 0
-    assert "step-00000008: of later steps than 6, where this run goes on; moved to checkpoints/set_aside/" in first.output
+    assert (
+        "step-00000008: of later steps than 6, where this run goes on; moved to checkpoints/set_aside/" in first.output
+    )
     assert len(losses(tmp_path)) == 8
     assert [step.step for step in list_complete(tmp_path / "checkpoints")] == [6, 8]
 
@@ -158,7 +168,9 @@ def test_a_missing_accelerator_is_refused(ranks: Ranks, tiny: Tiny, tmp_path: Pa
     assert "launch.accelerator is cuda, but torch" in outcome.output
 
 
-def test_another_seed_is_refused_because_it_is_another_order_of_samples(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+def test_another_seed_is_refused_because_it_is_another_order_of_samples(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
     ranks.results("faults:train", tiny.argv(tmp_path))
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "run.seed=8", "train.steps=10"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
@@ -172,4 +184,6 @@ def test_optimizer_settings_changed_before_a_resume_count(ranks: Ranks, tiny: Ti
     found = ranks.results("faults:train_and_read_settings", tiny.argv(tmp_path, *changed, stage=stage))
     for betas, eps, decays, clipping in found:
         assert (betas, eps, decays) == ((0.5, 0.6), 1e-6, [0.0, 0.0])
-        assert clipping == (0.25 if stage else 0.0), "DeepSpeed's bound; at stage 0 each step takes it from the settings"
+        assert clipping == (0.25 if stage else 0.0), (
+            "DeepSpeed's bound; at stage 0 each step takes it from the settings"
+        )

@@ -17,7 +17,9 @@ def status(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("number", "rank"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 0)])
-def test_a_signal_at_one_rank_stops_all_after_a_save(number: int, rank: int, ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_signal_at_one_rank_stops_all_after_a_save(
+    number: int, rank: int, ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     ranks.results("faults:train", tiny.argv(whole))
     moment = Moment("zhgpt.train.training:micro_batch", 5, rank)

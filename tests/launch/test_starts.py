@@ -59,9 +59,7 @@ def test_torchrun_starts_the_same_script(tiny: Tiny, tmp_path: Path, reference: 
     assert json.loads((tmp_path / "environment.json").read_text())["launcher"] == "torchrun"
 
 
-def test_sigterm_at_zhgpt_pretrain_saves_and_gives_75_and_the_same_command_goes_on(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_sigterm_at_zhgpt_pretrain_saves_and_gives_75_and_the_same_command_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     argv = tiny.argv(tmp_path, "train.steps=100000", "checkpoint.every_steps=100000", "evaluate.every_steps=100000")
     command = [str(BIN / "zhgpt"), "pretrain", "-n", "2", *argv]
     launcher = subprocess.Popen(command, env=BARE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -106,7 +104,9 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_lives(tiny: 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(tiny: Tiny, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    done = start(str(BIN / "zhgpt"), "pretrain", "-n", "2", "--dry-run", *tiny.argv(run_dir, "optim.learning_rate=2e-5"))
+    done = start(
+        str(BIN / "zhgpt"), "pretrain", "-n", "2", "--dry-run", *tiny.argv(run_dir, "optim.learning_rate=2e-5")
+    )
     assert done.returncode == 0, done.stderr
     for words in ("= 256 tokens a step", "FLOPs a token", '"train_batch_size": 8', "is a fine-tuning value"):
         assert words in done.stdout

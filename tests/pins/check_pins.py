@@ -71,7 +71,9 @@ QUIRKS: tuple[Quirk, ...] = (
         "zhgpt/checkpoint/load.py",
     ),
     Quirk("a_flipped_bit_loads_silently", "a flipped bit loads without a word", "zhgpt/checkpoint/layout.py"),
-    Quirk("another_world_size_does_not_load", "ZeRO-1 does not load at another world size", "zhgpt/checkpoint/state.py"),
+    Quirk(
+        "another_world_size_does_not_load", "ZeRO-1 does not load at another world size", "zhgpt/checkpoint/state.py"
+    ),
     Quirk(
         "latest_is_written_before_all_shards",
         "`latest` is written before other ranks' shards",

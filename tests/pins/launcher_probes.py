@@ -42,7 +42,9 @@ def _deepspeed_options() -> list[str]:
 
 
 @contextmanager
-def _launched(folder: Path, options: list[str], *, seconds: float = 60, code: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+def _launched(
+    folder: Path, options: list[str], *, seconds: float = 60, code: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
     """`deepspeed` over a rank that sleeps and ends with ``code``; whatever is left at the end is killed."""
     folder.mkdir()
     (folder / "rank.py").write_text(RANK)

@@ -13,7 +13,9 @@ ROOT = HERE.parents[1]
 def listing(expression: str) -> list[str]:
     """What an expression over the pin check's tables prints, one item a line."""
     code = f"import check_pins, launcher_probes\nprint(*({expression}), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stdout.split("\n")[:-1]
 
 

@@ -23,7 +23,9 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     return shutil.copy("ready/zhgpt-0.1-py3-none-any.whl", wheel_directory).rpartition("/")[2]
 build_wheel = build_editable
 """
-REQUIREMENTS = "Requires-Dist: torch\nRequires-Dist: core-only\nProvides-Extra: dev\nRequires-Dist: dev-only; extra == 'dev'\n"
+REQUIREMENTS = (
+    "Requires-Dist: torch\nRequires-Dist: core-only\nProvides-Extra: dev\nRequires-Dist: dev-only; extra == 'dev'\n"
+)
 CONSTRAINTS = "torch==2.13.0\ncore-only==1.0\ndev-only==1.0\nflash-attn==9.9\n"
 
 

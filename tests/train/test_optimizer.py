@@ -14,7 +14,12 @@ def model(model_type: str) -> CausalLM:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 32}
     return CausalLM(
         ModelSection(
-            model_type=model_type, vocab_size=100, hidden_size=16, num_hidden_layers=1, max_position_embeddings=8, **heads
+            model_type=model_type,
+            vocab_size=100,
+            hidden_size=16,
+            num_hidden_layers=1,
+            max_position_embeddings=8,
+            **heads,
         ),
         "reference",
     )

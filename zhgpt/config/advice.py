@@ -117,7 +117,9 @@ def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
     epochs = plan.total_tokens / numbers.train_tokens
     if epochs > USEFUL_EPOCHS:
         most = int(USEFUL_EPOCHS * numbers.train_tokens / plan.tokens_per_step)
-        instead = f"Add text, or stay near {most:,} steps." if most > 1 else "Add text: this is less than one batch of it."
+        instead = (
+            f"Add text, or stay near {most:,} steps." if most > 1 else "Add text: this is less than one batch of it."
+        )
         yield (
             f"the run reads the data {epochs:.3g} times ({count_text(plan.total_tokens)} tokens of "
             f"{count_text(numbers.train_tokens)}); beyond about {USEFUL_EPOCHS:.0f} passes repeats teach little and "

@@ -107,7 +107,10 @@ def build(
         state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
 
     backend = choose_attention_backend(
-        decisions.model.attention_backend, ranks.device.type, attention_dtype(config), decoder_shape(decisions.model).head_dim
+        decisions.model.attention_backend,
+        ranks.device.type,
+        attention_dtype(config),
+        decoder_shape(decisions.model).head_dim,
     )
     module = CausalLM(decisions.model, backend.name, activation_checkpointing=config.train.activation_checkpointing)
     initialise_weights(module, decisions.model, config.run.seed)

@@ -56,7 +56,9 @@ class TextSampler:
         tokens = torch.tensor([ids], dtype=torch.int64)
         return {"tokens": tokens, "logits": self._logits(engine, tokens)}
 
-    def _logits(self, engine: "DeepSpeedEngine", tokens: torch.Tensor, last: torch.Tensor | None = None) -> torch.Tensor:
+    def _logits(
+        self, engine: "DeepSpeedEngine", tokens: torch.Tensor, last: torch.Tensor | None = None
+    ) -> torch.Tensor:
         at = None if last is None else last.to(self.ranks.device)
         logits: torch.Tensor = engine(tokens.to(self.ranks.device), logits_at=at)
         return logits.float().cpu()

@@ -134,7 +134,11 @@ def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemor
     """What to say when the run does not fit, with the next smaller micro batch that divides the global one."""
     size, ranks = plan.micro_batch_size, plan.data_parallel_size
     fitting = [smaller for smaller in range(1, size) if plan.global_batch_size % (smaller * ranks) == 0]
-    advice = f"train.micro_batch_size={fitting[-1]}" if fitting else "train.activation_checkpointing=true or a higher ZeRO stage"
+    advice = (
+        f"train.micro_batch_size={fitting[-1]}"
+        if fitting
+        else "train.activation_checkpointing=true or a higher ZeRO stage"
+    )
     return OutOfMemoryError(
         f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {advice} "
         f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
