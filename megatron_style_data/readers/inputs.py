@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from megatron_style_data.errors import MissingInputError, SettingError, StorageError
+from megatron_style_data.readers.parts import FilePart
 
 # Name ending (after a .gz, .zst or .zstd is taken off) to format.
 FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
@@ -33,11 +34,13 @@ class InputFile:
         source: Its name in counts and manifests: the path relative to the folder that was asked for, else the file's
             name; the whole path where two files would share a name.
         format: ``jsonl``, ``text`` or ``parquet``.
+        part: The part of the file that is read; None: all of it.
     """
 
     path: Path
     source: str
     format: str
+    part: FilePart | None = None
 
 
 def expand_inputs(

@@ -13,6 +13,7 @@ from zhgpt.errors import UserError
 # name -> (module, attribute, one line of help); groups have an `app`, single commands a `command` function.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("zhgpt.cli.demo", "command", "Text to a speaking model on this machine, in minutes."),
+    "corpus": ("zhgpt.cli.corpus", "app", "Read corpora as they are, clean them, find duplicates."),
     "tokenizer": ("zhgpt.cli.tokenizer", "app", "Train a tokenizer and look at what it does."),
     "data": ("zhgpt.cli.data", "app", "Build, verify, inspect and adopt indexed datasets."),
     "pretrain": ("zhgpt.cli.pretrain", "command", "Train, with one process a GPU on this host (or one of several)."),

@@ -1,0 +1,6 @@
+"""``zhgpt corpus clean``."""
+
+
+def clean() -> None:
+    """To come."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""``zhgpt corpus deduplicate``."""
+
+
+def deduplicate() -> None:
+    """To come."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""``zhgpt corpus read``."""
+
+
+def read() -> None:
+    """To come."""
+    raise NotImplementedError
