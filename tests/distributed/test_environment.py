@@ -94,7 +94,14 @@ def test_a_rank_that_is_no_number_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("nodelist", "first"),
-    [("node1", "node1"), ("gpu[03-05,9],login1", "gpu03"), ("a,b", "a"), ("rack[1,2]-ib", "rack1-ib"), ("n[7]", "n7")],
+    [
+        ("node1", "node1"),
+        ("gpu[03-05,9],login1", "gpu03"),
+        ("a,b", "a"),
+        ("rack[1,2]-ib", "rack1-ib"),
+        ("n[7]", "n7"),
+        ("rack[0-1]node[3,5-7],x", "rack0node3"),
+    ],
 )
 def test_the_first_host_of_a_slurm_node_list(nodelist: str, first: str) -> None:
     assert first_slurm_host(nodelist) == first

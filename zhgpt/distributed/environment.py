@@ -53,10 +53,10 @@ def _integer(environ: Mapping[str, str], name: str) -> int:
 
 def first_slurm_host(nodelist: str) -> str:
     """The first host of a Slurm node list such as ``gpu[03-05,9],login1`` -> ``gpu03``."""
-    match = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\])?([^,]*)", nodelist)
-    if match is None:
+    entry = re.match(r"(?:[^\[\],]+(?:\[[^\]]+\])?)+", nodelist)  # up to the first comma outside brackets
+    if entry is None:
         raise SettingError(f"cannot read the Slurm node list {nodelist!r}; set MASTER_ADDR to the first host")
-    return match.group(1) + (match.group(2) or "") + match.group(3)
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", entry.group())
 
 
 def slurm_port(job_id: str, step_id: str = "0") -> int:
