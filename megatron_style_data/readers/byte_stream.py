@@ -11,6 +11,7 @@ from typing import BinaryIO
 import zstandard
 
 from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
+from megatron_style_data.readers.parts import FilePart
 
 _PIECE_BYTES = 1 << 18
 # Small, because what comes out of one piece is held whole and zstd packs repetition thousands of times.
@@ -20,10 +21,14 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def byte_pieces(path: Path) -> Iterator[bytes]:
+def byte_pieces(path: Path, part: FilePart | None = None) -> Iterator[bytes]:
     """Yields the decompressed content of ``path`` without a UTF-8 byte order mark, in pieces of any size but 0.
 
     Compression is recognised by the file's first bytes, whatever its name.
+
+    Args:
+        path: The file.
+        part: Only the lines whose first byte lies in this range of a file without compression; None: all of it.
 
     Raises:
         MissingInputError: The file does not exist.
@@ -31,7 +36,15 @@ def byte_pieces(path: Path) -> Iterator[bytes]:
         BadDataError: It is cut, damaged, not what its name says, or UTF-16.
     """
     with _faults_named(path), open(path, "rb") as file:
-        pieces = _DECOMPRESSORS[_compression_of(path, file)](path, file)
+        compression = _compression_of(path, file)
+        if part is None:
+            pieces = _DECOMPRESSORS[compression](path, file)
+        else:
+            assert compression == "plain", f"{path}: {compression} data is not read in parts"
+            pieces = _lines_of_part(file, part)
+            if part.start > 0:  # a byte order mark is one only at the beginning of a file
+                yield from pieces
+                return
         first = b""
         for piece in pieces:
             first += piece
@@ -45,19 +58,21 @@ def byte_pieces(path: Path) -> Iterator[bytes]:
         yield from filter(None, pieces)
 
 
-def byte_lines(path: Path, longest: int) -> Iterator[tuple[int, bytes | None]]:
+def byte_lines(path: Path, longest: int, part: FilePart | None = None) -> Iterator[tuple[int, bytes | None]]:
     """Yields (line number from 1, line without its end); None stands for a line of more than ``longest`` bytes.
 
-    Memory stays near ``longest`` however long a line is. Raises what ``byte_pieces`` raises.
+    Memory stays near ``longest`` however long a line is. With ``part`` only the lines that begin in it are read, and
+    they are numbered from 1 at the part's first one; ``parts.places_in_file`` puts messages right. Raises what
+    ``byte_pieces`` raises.
     """
     number = 1
     held: list[bytes] = []
     held_bytes = 0
-    for piece in byte_pieces(path):
+    for piece in byte_pieces(path, part):
         *complete, rest = piece.split(b"\n")
-        for part in complete:
-            whole = held_bytes + len(part) <= longest
-            yield number, _without_return(b"".join([*held, part])) if whole else None
+        for end in complete:
+            whole = held_bytes + len(end) <= longest
+            yield number, _without_return(b"".join([*held, end]) if held else end) if whole else None
             number, held, held_bytes = number + 1, [], 0
         held_bytes += len(rest)
         if held_bytes > longest:
@@ -75,6 +90,27 @@ def _without_return(line: bytes) -> bytes:
 def _plain_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
     while piece := file.read(_PIECE_BYTES):
         yield piece
+
+
+def _lines_of_part(file: BinaryIO, part: FilePart) -> Iterator[bytes]:
+    at, end = _line_start(file, part.start), _line_start(file, part.end)
+    file.seek(at)
+    while at < end and (piece := file.read(min(_PIECE_BYTES, end - at))):
+        at += len(piece)
+        yield piece
+
+
+def _line_start(file: BinaryIO, position: int) -> int:
+    """Where the first line begins that begins at or after ``position``; the end of the file if none does."""
+    if position == 0:
+        return 0
+    at = file.seek(position - 1)  # the byte before may be the end of a line
+    while piece := file.read(_PIECE_BYTES):
+        found = piece.find(b"\n")
+        if found >= 0:
+            return at + found + 1
+        at += len(piece)
+    return file.seek(0, 2)
 
 
 def _gzip_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
