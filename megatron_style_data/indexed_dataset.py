@@ -37,6 +37,7 @@ TokenDtype = Literal["auto", "uint16", "int32"]
 Tokens = NDArray[np.integer[Any]]
 
 _CHUNK_SEQUENCES = 1 << 20
+_NEAR_SEQUENCES = 7
 
 
 def path_bin(prefix: str | Path) -> Path:
@@ -134,7 +135,13 @@ class IndexedDataset:
 
     def document_starts(self, first: int, end: int) -> NDArray[np.int64]:
         """Token positions where documents `first` to `end - 1` start; position `len(self)` is the number of tokens."""
-        sequences = self.document_indices[first:end]
+        return self._starts(self.document_indices[first:end])
+
+    def starts_of(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Token positions where documents start, by their numbers; `len(self)` gives the number of tokens."""
+        return self._starts(self.document_indices[documents])
+
+    def _starts(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         starts = np.full(len(sequences), len(self.tokens), np.int64)
         inside = sequences < len(self.sequence_pointers)  # the end itself, and empty documents before it
         starts[inside] = self.sequence_pointers[sequences[inside]] // self.tokens.itemsize
@@ -142,7 +149,21 @@ class IndexedDataset:
 
     def first_document_from(self, token: int) -> int:
         """Number of the first document that starts at or after token position `token`; `len(self)` if none does."""
-        sequence = bisect_left(self._pointer_items, token * self.tokens.itemsize)
+        return self._document_of(bisect_left(self._pointer_items, token * self.tokens.itemsize))
+
+    def documents_from(self, token: int, end: int) -> tuple[int, int]:
+        """First number of, and number after, the documents that start in token positions `token` to `end - 1`."""
+        pointers, itemsize = self._pointer_items, self.tokens.itemsize
+        first = bisect_left(pointers, token * itemsize)
+        # Most samples hold few documents: their pointers lie beside the first one, those further on in other pages.
+        near = min(len(pointers), first + _NEAR_SEQUENCES)
+        after = bisect_left(pointers, end * itemsize, first, near)
+        if after == near:
+            after = bisect_left(pointers, end * itemsize, near)
+        return self._document_of(first), self._document_of(after)
+
+    def _document_of(self, sequence: int) -> int:
+        """Number of the first document that starts with `sequence` or a later one."""
         items = self._document_items
         if sequence < len(items) and items[sequence] == sequence and (sequence == 0 or items[sequence - 1] < sequence):
             return sequence

@@ -17,6 +17,8 @@ _MASK_64 = (1 << 64) - 1
 # Chi-square over 4000 keys: with four and with six rounds, sizes below ten had favourite permutations; with eight none.
 # Even, so that halves of unequal width are back in their places after the last round.
 _ROUNDS = 8
+# Numbers that are permuted together when one of them is asked for: 0.4 us each instead of 80 us for one alone.
+_BLOCK = 1024
 
 
 def mix_64(*numbers: int) -> int:
@@ -72,6 +74,35 @@ class Permutation:
             flat[outside] = images
             outside = outside[images >= np.uint64(self.size)]
         return flat.astype(np.int64).reshape(given.shape)
+
+
+class BlockwisePermutation:
+    """A permutation that remembers the last block of images: neighbours are cheap also when asked for in small calls.
+
+    Attributes:
+        permutation: What it gives the images of.
+    """
+
+    def __init__(self, permutation: Permutation) -> None:
+        self.permutation = permutation
+        self._known: tuple[int, NDArray[np.int64]] | None = None
+
+    def forward(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Images of `indices`, (n,)."""
+        if not indices.size:
+            return indices
+        first, last = int(indices.min()) // _BLOCK, int(indices.max()) // _BLOCK
+        if last - first > 1:
+            return self.permutation.forward(indices)
+        images: NDArray[np.int64] = np.concatenate([self._block(number) for number in range(first, last + 1)])
+        return images[indices - first * _BLOCK]
+
+    def _block(self, number: int) -> NDArray[np.int64]:
+        known = self._known
+        if known is None or known[0] != number:
+            end = min((number + 1) * _BLOCK, self.permutation.size)
+            known = self._known = (number, self.permutation.forward(np.arange(number * _BLOCK, end)))
+        return known[1]
 
 
 def _network(numbers: NDArray[np.uint64], bits: int, keys: list[np.uint64], *, inverse: bool) -> NDArray[np.uint64]:

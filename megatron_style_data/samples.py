@@ -18,13 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.indexed_dataset import IndexedDataset, Tokens, path_bin
-from megatron_style_data.manifest import load_manifest
-from megatron_style_data.permutation import Permutation, mix_64
+from megatron_style_data.manifest import Manifest, SplitRecord, load_manifest
+from megatron_style_data.permutation import BlockwisePermutation, Permutation, mix_64
 
 # Tells the numbers that choose the phase from those that choose the order.
 _ORDER, _PHASE = 1, 2
-# Sample numbers are permuted in blocks of this size: 0.4 us a number instead of 80 us for one alone.
-_BLOCK_SAMPLES = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +46,82 @@ class Batch:
 class _Epoch:
     """One pass over the split: where the cuts lie, and the order of the pieces (None: as they lie)."""
 
-    number: int
     phase: int
-    order: Permutation | None
+    order: BlockwisePermutation | None
+
+
+def empty_batch(samples: int, sequence_length: int) -> Batch:
+    """Room for a batch: `target_mask` all True, the rest not yet filled.
+
+    The three large arrays are one allocation: given back and taken again at every batch, one of this size stays with
+    the process where three would go back to the system, and half of the time would be spent on getting pages.
+    """
+    tokens, document_ids, position_ids = np.empty((3, samples, sequence_length + 1), np.int64)
+    return Batch(tokens, document_ids, position_ids, np.ones((samples, sequence_length), np.bool_))
+
+
+def number_documents(batch: Batch, starts: NDArray[np.int64]) -> None:
+    """Fills `document_ids` and `position_ids`.
+
+    Args:
+        batch: Of n samples.
+        starts: (starts,) where documents start, as row * (S + 1) + column. The beginning of a row counts
+            for nothing: the document a sample begins in has number 0, wherever in it the sample begins.
+    """
+    rows, width = batch.tokens.shape
+    row_starts = np.arange(rows) * width
+    inside = starts[starts % width > 0]
+    batch.document_ids.fill(0)
+    batch.document_ids.reshape(-1)[inside] = 1
+    np.cumsum(batch.document_ids, axis=1, out=batch.document_ids)
+    # Running sums of ones, thrown back to zero wherever positions start again: one pass and no second array.
+    zeros = np.unique(np.concatenate([row_starts, inside]))
+    positions = batch.position_ids.reshape(-1)
+    positions.fill(1)
+    positions[zeros[:1]] = 0
+    positions[zeros[1:]] -= np.diff(zeros)
+    np.cumsum(positions, out=positions)
+
+
+def open_split(prefix: str | Path, split: str) -> tuple[IndexedDataset, Manifest, SplitRecord]:
+    """A finished dataset, its manifest and the record of one split; nothing is read but headers.
+
+    Raises:
+        MissingInputError: No finished dataset there.
+        BadDataError: Files and manifest do not belong together, or the dataset has no such split.
+    """
+    manifest = load_manifest(prefix)
+    dataset = IndexedDataset.open(prefix)
+    found = (len(dataset.tokens), len(dataset), dataset.dtype)
+    expected = (manifest.tokens, manifest.documents, manifest.dtype)
+    if found != expected:
+        raise BadDataError(
+            f"{path_bin(prefix)}: holds {found[0]} tokens in {found[1]} documents of type {found[2]}, but its "
+            f"manifest says {expected[0]} in {expected[1]} of type {expected[2]}; the files are not of one build, "
+            "build the dataset again."
+        )
+    record = {str(name): part for name, part in manifest.splits.items()}.get(split)
+    if record is None:
+        there = ", ".join(manifest.splits)
+        raise BadDataError(
+            f"{prefix}: the dataset has no {split} split (it has: {there}); "
+            f"build it with --{split}-fraction greater than 0."
+        )
+    return dataset, manifest, record
+
+
+def check_sequence_length(sequence_length: int) -> None:
+    """Holds that a sample has a target."""
+    if sequence_length < 1:
+        raise SettingError(f"sequence_length {sequence_length}: a sample needs at least one target.")
+
+
+def checked_numbers(sample_ids: ArrayLike) -> NDArray[np.int64]:
+    """Sample numbers as an array, none of them negative."""
+    numbers = np.asarray(sample_ids, dtype=np.int64)
+    if len(numbers) and numbers.min() < 0:
+        raise IndexError(f"sample numbers start at 0, got {numbers.min()}")
+    return numbers
 
 
 class Samples:
@@ -72,8 +143,7 @@ class Samples:
         seed: int,
         shuffle: bool,
     ) -> None:
-        if sequence_length < 1:
-            raise SettingError(f"sequence_length {sequence_length}: a sample needs at least one target.")
+        check_sequence_length(sequence_length)
         self.tokens = tokens
         self.sequence_length = sequence_length
         self.samples_per_epoch = -(-tokens // sequence_length)
@@ -82,7 +152,7 @@ class Samples:
         self._ids: Tokens = dataset.tokens[first_token : first_token + tokens]
         self._seed = seed
         self._shuffle = shuffle
-        self._block: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+        self._last_epoch: tuple[int, _Epoch] | None = None
 
     @classmethod
     def open(
@@ -108,23 +178,7 @@ class Samples:
             BadDataError: Files and manifest do not belong together, or the dataset has no such split.
             SettingError: sequence_length < 1.
         """
-        manifest = load_manifest(prefix)
-        dataset = IndexedDataset.open(prefix)
-        found = (len(dataset.tokens), len(dataset), dataset.dtype)
-        expected = (manifest.tokens, manifest.documents, manifest.dtype)
-        if found != expected:
-            raise BadDataError(
-                f"{path_bin(prefix)}: holds {found[0]} tokens in {found[1]} documents of type {found[2]}, but its "
-                f"manifest says {expected[0]} in {expected[1]} of type {expected[2]}; the files are not of one build, "
-                "build the dataset again."
-            )
-        record = {str(name): part for name, part in manifest.splits.items()}.get(split)
-        if record is None:
-            there = ", ".join(manifest.splits)
-            raise BadDataError(
-                f"{prefix}: the dataset has no {split} split (it has: {there}); "
-                f"build it with --{split}-fraction greater than 0."
-            )
+        dataset, _, record = open_split(prefix, split)
         return cls(
             dataset,
             first_token=record.first_token,
@@ -140,23 +194,15 @@ class Samples:
         Args:
             sample_ids: (n,) integers >= 0; sample k lies in epoch ``k // samples_per_epoch``.
         """
-        numbers = np.asarray(sample_ids, dtype=np.int64)
-        width = self.sequence_length + 1
-        tokens = np.empty((len(numbers), width), np.int64)
-        starts = np.zeros((len(numbers), width), np.bool_)
-        target_mask = np.ones((len(numbers), self.sequence_length), np.bool_)
-        for row, (phase, piece) in enumerate(self._pieces(numbers)):
-            targets_before = piece * self.sequence_length
-            self._fill(tokens[row], starts[row], (phase + targets_before - 1) % self.tokens)
-            target_mask[row, self.tokens - targets_before :] = False
-        starts[:, 0] = False  # the document a sample begins in has number 0, wherever in it the sample begins
-        columns = np.arange(width)
-        return Batch(
-            tokens=tokens,
-            document_ids=np.cumsum(starts, axis=1, dtype=np.int64),
-            position_ids=columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1),
-            target_mask=target_mask,
-        )
+        phases, pieces = self._pieces(checked_numbers(sample_ids))
+        batch = empty_batch(len(pieces), self.sequence_length)
+        targets_before = pieces * self.sequence_length
+        spans = self._spans((phases + targets_before - 1) % self.tokens)
+        starts = self._copy(spans, batch.tokens.reshape(-1))
+        number_documents(batch, starts)
+        for row in np.flatnonzero(pieces == self.samples_per_epoch - 1).tolist():
+            batch.target_mask[row, self.tokens - int(targets_before[row]) :] = False
+        return batch
 
     def targets_in(self, first: int, count: int) -> int:
         """Number of unmasked targets in samples [first, first + count), in O(1)."""
@@ -169,48 +215,53 @@ class Samples:
         number, index = divmod(sample, self.samples_per_epoch)
         order = self._epoch(number).order
         last = self.samples_per_epoch - 1
-        return number + int(index > (last if order is None else int(order.inverse(last))))
+        return number + int(index > (last if order is None else int(order.permutation.inverse(last))))
 
     def _epoch(self, number: int) -> _Epoch:
         if not self._shuffle:
-            return _Epoch(number, 0, None)
-        phase = mix_64(self._seed, number, _PHASE) % self.sequence_length
-        return _Epoch(number, phase, Permutation(self.samples_per_epoch, mix_64(self._seed, number, _ORDER)))
+            return _Epoch(0, None)
+        known = self._last_epoch
+        if known is None or known[0] != number:
+            phase = mix_64(self._seed, number, _PHASE) % self.sequence_length
+            order = Permutation(self.samples_per_epoch, mix_64(self._seed, number, _ORDER))
+            known = self._last_epoch = (number, _Epoch(phase, BlockwisePermutation(order)))
+        return known[1]
 
-    def _pieces(self, numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    def _pieces(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Phase and piece of each sample."""
-        if len(numbers) and numbers.min() < 0:
-            raise IndexError(f"sample numbers start at 0, got {numbers.min()}")
-        pieces = []
-        epoch: _Epoch | None = None
-        for sample in numbers.tolist():
-            number, index = divmod(sample, self.samples_per_epoch)
-            if epoch is None or epoch.number != number:
-                epoch = self._epoch(number)
-            pieces.append(
-                (epoch.phase, index if epoch.order is None else self._permuted(epoch.number, epoch.order, index))
-            )
-        return pieces
+        epochs, indices = np.divmod(numbers, self.samples_per_epoch)
+        phases, pieces = np.empty_like(numbers), np.empty_like(numbers)
+        for number in np.unique(epochs).tolist():
+            epoch, chosen = self._epoch(number), epochs == number
+            phases[chosen] = epoch.phase
+            pieces[chosen] = indices[chosen] if epoch.order is None else epoch.order.forward(indices[chosen])
+        return phases, pieces
 
-    def _permuted(self, number: int, order: Permutation, index: int) -> int:
-        """`order.forward(index)`, from the last block of results where it is in there."""
-        block, offset = divmod(index, _BLOCK_SAMPLES)
-        known = self._block
-        if known is None or known[0] != (number, block):
-            first = block * _BLOCK_SAMPLES
-            end = min(first + _BLOCK_SAMPLES, self.samples_per_epoch)
-            known = ((number, block), order.forward(np.arange(first, end)))
-            self._block = known
-        return int(known[1][offset])
+    def _spans(self, positions: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """What to copy for samples from these circle positions on, as often round as it takes.
 
-    def _fill(self, tokens: NDArray[np.int64], starts: NDArray[np.bool_], position: int) -> None:
-        """One sample from circle position `position` on, as often round as it takes; marks document starts."""
-        filled, width = 0, len(tokens)
-        while filled < width:
-            taken = min(width - filled, self.tokens - position)
-            tokens[filled : filled + taken] = self._ids[position : position + taken]
-            low = self._first_token + position
-            first = self._dataset.first_document_from(low)
-            end = self._dataset.first_document_from(low + taken)
-            starts[filled + self._dataset.document_starts(first, end) - low] = True
-            filled, position = filled + taken, 0
+        Returns:
+            (place in the batch, circle position, tokens) of each stretch, in the order of the batch.
+        """
+        width, spans = self.sequence_length + 1, []
+        for row, position in enumerate(positions.tolist()):
+            place, end = row * width, (row + 1) * width
+            while place < end:
+                count = min(end - place, self.tokens - position)
+                spans.append((place, position, count))
+                place, position = place + count, 0
+        return spans
+
+    def _copy(self, spans: list[tuple[int, int, int]], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Copies the spans' tokens to their places; returns the places where documents start, ascending."""
+        ids, documents_from, first_token = self._ids, self._dataset.documents_from, self._first_token
+        ranges = []
+        for place, position, count in spans:
+            places[place : place + count] = ids[position : position + count]
+            ranges.append(documents_from(first_token + position, first_token + position + count))
+        first, end = np.array(ranges, np.int64).reshape(-1, 2).T
+        counts = end - first
+        documents = np.arange(counts.sum()) + np.repeat(end - np.cumsum(counts), counts)
+        shift = np.array([place - position - first_token for place, position, _ in spans], np.int64)
+        starts: NDArray[np.int64] = self._dataset.starts_of(documents) + np.repeat(shift, counts)
+        return starts

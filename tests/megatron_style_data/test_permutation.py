@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_style_data.permutation import Permutation, mix_64
+from megatron_style_data.permutation import BlockwisePermutation, Permutation, mix_64
 
 KEYS = st.integers(0, 2**64 - 1)
 
@@ -30,6 +30,14 @@ def test_the_image_of_a_number_does_not_depend_on_the_block_it_is_asked_in() -> 
     together = permutation.forward(np.arange(1000))
     assert [int(permutation.forward(index)) for index in range(0, 1000, 97)] == together[::97].tolist()
     assert np.array_equal(permutation.forward(np.arange(12).reshape(3, 4)), together[:12].reshape(3, 4))
+
+
+@given(indices=st.lists(st.lists(st.integers(0, 4999), max_size=6), max_size=8))
+def test_images_remembered_in_blocks_are_the_images(indices: list[list[int]]) -> None:
+    permutation = Permutation(5000, 9)
+    blockwise = BlockwisePermutation(permutation)
+    for asked in indices:
+        assert np.array_equal(blockwise.forward(np.array(asked, np.int64)), permutation.forward(asked))
 
 
 def test_the_arithmetic_is_frozen() -> None:

@@ -183,6 +183,7 @@ def test_documents_of_several_and_of_no_sequences_start_where_their_first_token_
     dataset = IndexedDataset.open(tmp_path / "d")
     samples = Samples(dataset, first_token=0, tokens=10, sequence_length=10, seed=0, shuffle=False)
     assert samples.batch([0]).document_ids.tolist() == [[0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3]]
+    assert samples.batch([0]).position_ids.tolist() == [[0, 0, 1, 2, 3, 4, 0, 1, 2, 3, 0]]
 
 
 def test_opening_writes_nothing(write_dataset: Callable[..., Any], tmp_path: Path) -> None:
