@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
@@ -95,8 +95,8 @@ def test_lines_are_those_of_a_split_at_line_ends(tmp_path: Path, parts: list[byt
     content = b"\n".join(parts) + (b"\n" if final_end else b"")
     path = tmp_path / "a"
     path.write_bytes(content)
-    if content[:3] == b"\xef\xbb\xbf" or content[:2] in (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"):
-        return
+    magics = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+    assume(not content.startswith(magics) and content[1:4] != b"\x2a\x4d\x18")  # marks of other encodings, gzip, zstd
     expected = [line.removesuffix(b"\r") for line in content.split(b"\n")]
     if content.endswith(b"\n") or not content:
         expected.pop()
