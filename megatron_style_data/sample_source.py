@@ -6,6 +6,7 @@ from typing import Literal, Protocol, TypeAlias, get_args
 from numpy.typing import ArrayLike
 
 from megatron_style_data.errors import SettingError
+from megatron_style_data.megatron_order import MegatronSamples
 from megatron_style_data.samples import Batch, Samples
 
 PackingName: TypeAlias = Literal["concatenate", "best_fit"]
@@ -68,15 +69,21 @@ def open_samples(
         BadDataError: Files and manifest do not belong together, or the dataset has no such split.
         SettingError: A setting that cannot be used, or two that cannot go together.
     """
-    _check(packing, order)
-    if packing != "concatenate" or order != "index_free":
-        raise SettingError(
-            f"packing {packing!r} with order {order!r} cannot be opened yet; use concatenate, index_free."
+    _check(packing, order, shuffle)
+    if order == "megatron":
+        return MegatronSamples.open(
+            prefix, split, sequence_length=sequence_length, seed=seed, total_samples=total_samples
         )
+    if packing == "best_fit":
+        raise SettingError("packing best_fit cannot be opened yet; use concatenate.")
     return Samples.open(prefix, split, sequence_length=sequence_length, seed=seed, shuffle=shuffle)
 
 
-def _check(packing: str, order: str) -> None:
+def _check(packing: str, order: str, shuffle: bool) -> None:
     for name, value, known in (("packing", packing, get_args(PackingName)), ("order", order, get_args(OrderName))):
         if value not in known:
             raise SettingError(f"{name} {value!r}: expected one of {', '.join(known)}.")
+    if order == "megatron" and packing != "concatenate":
+        raise SettingError(f"order megatron reads packing concatenate only, not {packing}; use order index_free.")
+    if order == "megatron" and not shuffle:
+        raise SettingError("order megatron is always shuffled; use order index_free for the order of the text.")
