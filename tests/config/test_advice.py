@@ -120,6 +120,11 @@ def test_learning_rates_that_pretrain_pass(warn: Warn, rate: str) -> None:
             "schedule.warmup_steps is 0: the first steps take the full learning rate while Adam's averages are empty.",
         ),
         (
+            "schedule.warmup_steps=8000",
+            "schedule.warmup_steps 8000 is not less than train.steps 4000: the run ends inside its warm-up, at a learning "
+            "rate of 0.0003 instead of 0.0006.",
+        ),
+        (
             "optim.weight_decay=0",
             "optim.weight_decay is 0: 0.1 is usual in pretraining and keeps long runs stable.",
         ),
@@ -136,6 +141,13 @@ def test_learning_rates_that_pretrain_pass(warn: Warn, rate: str) -> None:
 )
 def test_a_setting_of_another_kind_of_training_is_warned_of(warn: Warn, override: str, warning: str) -> None:
     assert warn(override) == [warning]
+
+
+def test_a_warmup_that_overlaps_the_decay_is_warned_of(warn: Warn) -> None:
+    assert warn("schedule.name=wsd", "schedule.warmup_steps=3000", "schedule.decay_fraction=0.5") == [
+        "schedule wsd: warmup_steps 3000 + decay of 2000 steps (decay_fraction 0.5) exceed train.steps 4000: the rate falls "
+        "at once where the warm-up ends."
+    ]
 
 
 def test_a_model_that_is_mostly_vocabulary_is_warned_of(warn: Warn) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,25 @@ SMALL_OPTIMIZER_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
+class SourceReading:
+    """What a run, or a phase of it, takes from one source of a blend.
+
+    Attributes:
+        name: of the source.
+        tokens: of its train split.
+        samples: how many of the run's samples come from it.
+        read_tokens: tokens in these.
+        epochs: how often that reads it.
+    """
+
+    name: str
+    tokens: int
+    samples: int
+    read_tokens: int
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunNumbers:
     """Sizes that config does not compute itself.
 
@@ -53,13 +72,15 @@ class RunNumbers:
         parameters: all parameters of the model in training, tied tables once.
         embedding_parameters: those in tables (tokens, positions, an untied head).
         flops_per_token: forward and backward.
-        train_tokens: tokens of the train split, None when no dataset was read.
+        train_tokens: tokens of the train split, of all sources together; None when no dataset was read.
+        sources: what a blend takes from each of its sources; empty for one dataset.
     """
 
     parameters: int
     embedding_parameters: int
     flops_per_token: int
     train_tokens: int | None = None
+    sources: tuple[SourceReading, ...] = ()
 
 
 def warnings_for(
@@ -112,6 +133,9 @@ def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
             f"{ratio:.2g} tokens a parameter where about {TOKENS_PER_PARAMETER:.0f} is usual (Hoffmann et al. 2022); "
             f"{meaning}. About {steps:,} steps of this batch would reach it, or a smaller model."
         )
+    if numbers.sources:
+        yield from source_warnings(numbers.sources)
+        return
     if numbers.train_tokens is None:
         return
     epochs = plan.total_tokens / numbers.train_tokens
@@ -132,6 +156,17 @@ def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
         )
 
 
+def source_warnings(sources: Sequence[SourceReading]) -> Iterator[str]:
+    """A sentence for each source of a blend that is read more often than repeats are worth."""
+    for source in sources:
+        if source.epochs > USEFUL_EPOCHS:
+            yield (
+                f"the run reads {source.name} {source.epochs:.3g} times ({count_text(source.read_tokens)} tokens of "
+                f"{count_text(source.tokens)}); beyond about {USEFUL_EPOCHS:.0f} passes repeats teach little and are learnt "
+                "by heart (Muennighoff et al. 2023). Give it less weight, or more text."
+            )
+
+
 def _optimizer_warnings(config: RunConfig, numbers: RunNumbers) -> Iterator[str]:
     rate, usual = config.optim.learning_rate, usual_learning_rate(numbers.parameters)
     low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
@@ -143,12 +178,29 @@ def _optimizer_warnings(config: RunConfig, numbers: RunNumbers) -> Iterator[str]
             f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.parameters)} parameters: pretraining "
             f"takes about {usual:.1e} ({source}), {low:.0e} to {high:.0e} at most; {outcome}."
         )
-    if config.schedule.warmup_steps == 0:
-        yield "schedule.warmup_steps is 0: the first steps take the full learning rate while Adam's averages are empty."
+    yield from _schedule_warnings(config)
     if config.optim.weight_decay == 0:
         yield "optim.weight_decay is 0: 0.1 is usual in pretraining and keeps long runs stable."
     if config.optim.gradient_clipping == 0:
         yield "optim.gradient_clipping is 0: one bad batch can undo the run; 1.0 is usual."
+
+
+def _schedule_warnings(config: RunConfig) -> Iterator[str]:
+    steps, schedule = config.train.steps, config.schedule
+    if schedule.warmup_steps == 0:
+        yield "schedule.warmup_steps is 0: the first steps take the full learning rate while Adam's averages are empty."
+    decay_steps = max(1, round(steps * schedule.decay_fraction))
+    if schedule.warmup_steps >= steps > 1:
+        reached = config.optim.learning_rate * steps / schedule.warmup_steps
+        yield (
+            f"schedule.warmup_steps {schedule.warmup_steps} is not less than train.steps {steps}: the run ends inside its "
+            f"warm-up, at a learning rate of {reached:.2g} instead of {config.optim.learning_rate:g}."
+        )
+    elif schedule.name == "wsd" and schedule.warmup_steps + decay_steps > steps:
+        yield (
+            f"schedule wsd: warmup_steps {schedule.warmup_steps} + decay of {decay_steps} steps (decay_fraction "
+            f"{schedule.decay_fraction:g}) exceed train.steps {steps}: the rate falls at once where the warm-up ends."
+        )
 
 
 def _model_warnings(config: RunConfig, model: ModelSection, numbers: RunNumbers) -> Iterator[str]:

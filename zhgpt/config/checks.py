@@ -16,7 +16,6 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
     """Everything that cannot go together in `config`, one sentence each; empty when all is well."""
     return [
         *_batch_problems(config),
-        *_schedule_problems(config),
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),
     ]
@@ -35,21 +34,6 @@ def _batch_problems(config: "RunConfig") -> list[str]:
             f"{train.global_batch_size} are both given: keep one, set the other to null"
         ]
     return []
-
-
-def _schedule_problems(config: "RunConfig") -> list[str]:
-    steps, schedule = config.train.steps, config.schedule
-    problems = []
-    if schedule.warmup_steps >= steps:
-        problems.append(f"schedule.warmup_steps {schedule.warmup_steps} must be less than train.steps {steps}")
-    elif schedule.name == "wsd":
-        decay_steps = max(1, round(steps * schedule.decay_fraction))
-        if schedule.warmup_steps + decay_steps > steps:
-            problems.append(
-                f"schedule wsd: warmup_steps {schedule.warmup_steps} + decay of {decay_steps} steps (decay_fraction "
-                f"{schedule.decay_fraction}) exceed train.steps {steps}; shorten one of them"
-            )
-    return problems
 
 
 def _launch_problems(config: "RunConfig") -> list[str]:
