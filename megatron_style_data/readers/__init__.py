@@ -1,26 +1,26 @@
 """Readers: files of a corpus in, normalised documents out, everything dropped counted and located.
 
-A new format is one function from ``BadDocuments`` to (place, text) and one line in ``READERS`` (and its file endings in
-``inputs.py``).
+A new corpus is one schema and one line in ``schemas/__init__.py``; a new kind of file is one container in ``registry.py``
+(and its endings in ``inputs.py``).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from megatron_style_data.document import Document
 from megatron_style_data.errors import BadDataError
 from megatron_style_data.normalize import normalize
 from megatron_style_data.readers.bad_documents import BadDocuments
 from megatron_style_data.readers.counters import DROP_REASONS, ReadCounters
-from megatron_style_data.readers.inputs import FORMATS, InputFile, expand_inputs
-from megatron_style_data.readers.jsonl import read_jsonl
+from megatron_style_data.readers.encodings import encoding_of
+from megatron_style_data.readers.input_file import InputFile
+from megatron_style_data.readers.inputs import FORMATS, expand_inputs
+from megatron_style_data.readers.json_values import json_value
 from megatron_style_data.readers.options import ReadOptions
-from megatron_style_data.readers.parquet import read_parquet
-from megatron_style_data.readers.text import read_text
+from megatron_style_data.readers.quarantine import start_quarantine
+from megatron_style_data.readers.registry import READERS, ReaderSpec
 
-Reader = Callable[[BadDocuments], Iterator[tuple[int, str]]]
-
-READERS: Mapping[str, Reader] = MappingProxyType({"jsonl": read_jsonl, "text": read_text, "parquet": read_parquet})
+_ALWAYS_UTF8 = (".parquet", ".hf")
 
 
 def read_documents(file: InputFile, options: ReadOptions, counters: ReadCounters) -> Iterator[Document]:
@@ -36,14 +36,31 @@ def read_documents(file: InputFile, options: ReadOptions, counters: ReadCounters
         StorageError: It cannot be read.
         BadDataError: It is cut, damaged or has no text field, or a bad document is refused.
     """
-    for place, raw in READERS[file.format](BadDocuments(file, options, counters)):
+    reader = READERS[file.format]
+    encoding = "utf-8" if f".{file.format}".endswith(_ALWAYS_UTF8) else encoding_of(file.path, options.encoding)
+    converted = {} if encoding == "utf-8" else {f"from_{encoding}": 1}
+    for place, raw, fields in reader.read(BadDocuments(file, options, counters, encoding)):
         normalized = normalize(raw)
         text = normalized.text
+        where = f"{file.path}, {reader.unit} {place}"
         if not text.strip():
-            counters.drop("empty", f"{file.path}, {_unit(file)} {place}: no text but spaces")
+            counters.drop("empty", f"{where}: no text but spaces")
             continue
-        counters.keep(len(text.encode("utf-8")), normalized.changes)
-        yield Document(text, file.source, str(file.path), place)
+        if options.min_score is not None and not _scores(fields, options.min_score, where, counters):
+            continue
+        counters.keep(len(text.encode("utf-8")), {**normalized.changes, **converted})
+        yield Document(text, file.source, str(file.path), place, json_value(fields))
+
+
+def _scores(fields: dict[str, Any], least: float, where: str, counters: ReadCounters) -> bool:
+    score = fields.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        counters.drop("no_score", f"{where}: no number in the field 'score'")
+        return False
+    if not score >= least:  # a NaN is none
+        counters.drop("low_score", f"{where}: score {score}")
+        return False
+    return True
 
 
 def read_corpus(files: Sequence[InputFile], options: ReadOptions, counters: ReadCounters) -> Iterator[Document]:
@@ -71,10 +88,6 @@ def refuse_empty_corpus(files: Sequence[InputFile], counters: ReadCounters) -> N
     raise BadDataError(f"{named}: the corpus is empty, not one document was found ({dropped}).")
 
 
-def _unit(file: InputFile) -> str:
-    return "row" if file.format == "parquet" else "line"
-
-
 __all__ = [
     "DROP_REASONS",
     "FORMATS",
@@ -83,9 +96,10 @@ __all__ = [
     "InputFile",
     "ReadCounters",
     "ReadOptions",
-    "Reader",
+    "ReaderSpec",
     "expand_inputs",
     "read_corpus",
     "read_documents",
     "refuse_empty_corpus",
+    "start_quarantine",
 ]

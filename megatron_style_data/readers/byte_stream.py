@@ -83,6 +83,12 @@ def byte_lines(path: Path, longest: int, part: FilePart | None = None) -> Iterat
         yield number, _without_return(b"".join(held)) if held_bytes <= longest else None
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether the file is gzip or zstd data. Raises what ``byte_pieces`` raises."""
+    with _faults_named(path), open(path, "rb") as file:
+        return _compression_of(path, file) != "plain"
+
+
 def _without_return(line: bytes) -> bytes:
     return line.removesuffix(b"\r")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 FIRST_PLACES = 5
@@ -10,12 +11,18 @@ FIRST_PLACES = 5
 DROP_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "empty": "empty",
+        "low_score": "scored too low",
+        "no_score": "without a score",
         "invalid_utf8": "invalid UTF-8",
+        "invalid_gb18030": "invalid GB18030",
         "not_json": "not JSON",
         "no_text": "without a text",
         "too_long": "too long",
     }
 )
+
+# Those of them that say nothing against the file.
+_NOT_BAD = ("empty", "low_score", "no_score")
 
 
 @dataclass(slots=True)
@@ -27,7 +34,8 @@ class ReadCounters:
         utf8_bytes: Their UTF-8 bytes, as normalised.
         dropped: Reason (of ``DROP_REASONS``) to number of documents.
         first_places: Reason to the first ``FIRST_PLACES`` places, as ``file, line n: what was found``.
-        changes: Change (of ``normalize.CHANGES``) to how often.
+        changes: Change (of ``normalize.CHANGES``, and ``from_gb18030``) to how often.
+        quarantine: A JSON Lines file to which bad documents are appended; None: they are only counted.
     """
 
     documents: int = 0
@@ -35,6 +43,12 @@ class ReadCounters:
     dropped: dict[str, int] = field(default_factory=dict)
     first_places: dict[str, list[str]] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
+    quarantine: Path | None = field(default=None, compare=False)
+
+    @property
+    def bad(self) -> int:
+        """Documents that could not be read, without those that are empty or were left out by choice."""
+        return sum(count for reason, count in self.dropped.items() if reason not in _NOT_BAD)
 
     def keep(self, utf8_bytes: int, changes: Mapping[str, int]) -> None:
         """Counts one document that is handed out."""
@@ -60,9 +74,10 @@ class ReadCounters:
         for reason, places in other.first_places.items():
             self.first_places[reason] = (self.first_places.get(reason, []) + places)[:FIRST_PLACES]
 
-    def dropped_in_words(self) -> list[str]:
+    def dropped_in_words(self, only_bad: bool = False) -> list[str]:
         """One line a reason, most frequent first: ``3 invalid UTF-8, first: a.jsonl, line 7: …``."""
-        ordered = sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
+        listed = [(reason, count) for reason, count in self.dropped.items() if not (only_bad and reason in _NOT_BAD)]
+        ordered = sorted(listed, key=lambda item: (-item[1], item[0]))
         return [
             f"{count} {DROP_REASONS.get(reason, reason)}, first: {self.first_places[reason][0]}"
             for reason, count in ordered

@@ -3,12 +3,19 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from megatron_style_data.errors import MissingInputError, SettingError, StorageError
-from megatron_style_data.readers.parts import FilePart
+from megatron_style_data.readers.hugging_face import SCHEME as STREAMED
+from megatron_style_data.readers.hugging_face import parse_address
+from megatron_style_data.readers.input_file import InputFile
+from megatron_style_data.readers.model_scope import SCHEME as DOWNLOADED
+from megatron_style_data.readers.model_scope import downloaded_folder
+from megatron_style_data.readers.recognition import Recognised, container_or_lines, recognise
+from megatron_style_data.readers.registry import reader_name
+from megatron_style_data.readers.schemas import SCHEMAS
 
 # Name ending (after a .gz, .zst or .zstd is taken off) to format.
 FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
@@ -22,25 +29,8 @@ FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
     }
 )
 COMPRESSION_ENDINGS = (".gz", ".zst", ".zstd")
-FORMATS = ("auto", "jsonl", "text", "parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """One file of a corpus.
-
-    Attributes:
-        path: The file.
-        source: Its name in counts and manifests: the path relative to the folder that was asked for, else the file's
-            name; the whole path where two files would share a name.
-        format: ``jsonl``, ``text`` or ``parquet``.
-        part: The part of the file that is read; None: all of it.
-    """
-
-    path: Path
-    source: str
-    format: str
-    part: FilePart | None = None
+# What can be asked for. A corpus's own format holds whatever its records lie in: JSON lines, an array, Parquet.
+FORMATS = ("auto", "jsonl", "text", "parquet", "json", "cluecorpus", *SCHEMAS)
 
 
 def expand_inputs(
@@ -51,9 +41,13 @@ def expand_inputs(
     Hidden files are left out of folders and globs, and with ``format="auto"`` so are files whose name says no format.
 
     Args:
-        inputs: Files, folders and globs (``*``, ``?``, ``[…]``, ``**``).
-        format: ``auto`` (by the file's name) or the format of every file.
+        inputs: Files, folders, globs (``*``, ``?``, ``[…]``, ``**``), ``hf://OWNER/NAME?…`` (``hugging_face.py``) and
+            ``ms://OWNER/NAME?files=…`` (``model_scope.py``).
+        format: ``auto`` (by the file's name, first bytes and first records) or the format of every file, of ``FORMATS``.
         skipped: Receives the files left out because of their name.
+
+    Returns:
+        The files. ``format`` of each is a key of ``READERS``, ``why`` says in words what it was taken for.
 
     Raises:
         MissingInputError: An input that names nothing, or holds no file that can be read.
@@ -80,16 +74,20 @@ def format_of(name: str) -> str | None:
 
 
 def _files_of(given: str, format: str, skipped: list[Path]) -> list[InputFile]:
+    if given.startswith(STREAMED):
+        return [_streamed(given, format)]
+    if given.startswith(DOWNLOADED):
+        given = str(downloaded_folder(given))
     path = Path(given)
     if path.is_dir():
         below = (Path(root, name) for root, _, names in _walk(path) for name in names)
         files = _readable(((file, file.relative_to(path).as_posix()) for file in below), format, skipped)
         what = "the folder holds"
     elif path.exists():
-        named = format_of(path.name) if format == "auto" else format
-        if named is None:
+        found = _reader_of(path, format)
+        if found is None:
             raise SettingError(f"{given}: the name says no format; pass one of {', '.join(FORMATS[1:])} as the format.")
-        return [InputFile(path, path.name, named)]
+        return [InputFile(path, path.name, found.format, why=found.why)]
     elif glob.has_magic(given):
         matches = (Path(match) for match in glob.glob(given, recursive=True))
         files = _readable(((file, file.name) for file in matches if file.is_file()), format, skipped)
@@ -101,6 +99,24 @@ def _files_of(given: str, format: str, skipped: list[Path]) -> list[InputFile]:
             f"{given}: {what} no corpus file (expected {', '.join(FORMATS_BY_ENDING)}, or .gz/.zst)."
         )
     return files
+
+
+def _streamed(address: str, format: str) -> InputFile:
+    parse_address(address)  # what is wrong with it should be said before anything is read
+    if format in SCHEMAS:
+        return InputFile(Path(address), address, reader_name("hf", format))
+    if format != "auto":
+        raise SettingError(f"{address}: is no file of format {format!r}; take auto, or one of {', '.join(SCHEMAS)}.")
+    return InputFile(Path(address), address, "hf", why="a stream; what its first records look like decides")
+
+
+def _reader_of(path: Path, format: str) -> Recognised | None:
+    """The reader of a file, and why where it was not asked for; None if neither name nor content say one."""
+    if format == "auto":
+        return recognise(path, format_of(path.name))
+    if format in SCHEMAS:
+        return Recognised(reader_name(container_or_lines(path), format), "")
+    return Recognised(format, "")
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -115,11 +131,12 @@ def _readable(candidates: Iterable[tuple[Path, str]], format: str, skipped: list
     for path, source in sorted(candidates, key=lambda candidate: candidate[0].as_posix()):
         if any(part.startswith(".") for part in Path(source).parts):
             continue
-        named = format_of(path.name) if format == "auto" else format
-        if named is None:
+        known = format != "auto" or format_of(path.name) is not None
+        found = _reader_of(path, format) if known else None
+        if found is None:
             skipped.append(path)
         else:
-            files.append(InputFile(path, source, named))
+            files.append(InputFile(path, source, found.format, why=found.why))
     return files
 
 
@@ -136,6 +153,4 @@ def _with_distinct_sources(files: Sequence[InputFile]) -> list[InputFile]:
     times: dict[str, int] = {}
     for file in files:
         times[file.source] = times.get(file.source, 0) + 1
-    return [
-        file if times[file.source] == 1 else InputFile(file.path, file.path.as_posix(), file.format) for file in files
-    ]
+    return [file if times[file.source] == 1 else replace(file, source=file.path.as_posix()) for file in files]

@@ -22,7 +22,8 @@ GOOD = b'{"text": "\xe6\x9d\x91"}\n'
 def test_each_object_is_a_document_with_its_line_number(name: str, write: Write, read: Read, lines: Lines) -> None:
     path = write(name, lines({"text": "村民"}, {"id": 2, "text": "高兴\n很"}))
     documents, counters = read(path)
-    assert documents == [Document("村民", name, str(path), 1), Document("高兴\n很", name, str(path), 2)]
+    second = Document("高兴\n很", name, str(path), 2, {"id": 2})
+    assert documents == [Document("村民", name, str(path), 1), second]
     assert counters == ReadCounters(documents=2, utf8_bytes=16)
 
 
@@ -112,9 +113,13 @@ def test_a_file_in_gb18030_gets_the_command_that_converts_it(write: Write, read:
         read(write("a.jsonl", content), on_bad="refuse")
 
 
-def test_a_json_array_gets_the_command_that_converts_it(write: Write, read: Read) -> None:
-    with pytest.raises(BadDataError, match=r"a\.json: begins with '\[', so it is a JSON array; .*jq -c '\.\[\]'"):
-        read(write("a.json", '[\n{"text": "a"}\n]'))
+def test_a_json_array_asked_for_as_lines_is_told_from_them(
+    write: Write, read_into: Callable[..., list[Document]]
+) -> None:
+    with pytest.raises(
+        BadDataError, match=r"a\.json: begins with '\[', so it is a JSON array; .*the format json reads"
+    ):
+        read_into(write("a.json", '[\n{"text": "a"}\n]'), ReadCounters())
 
 
 def test_the_counters_hold_what_was_read_before_a_refusal(

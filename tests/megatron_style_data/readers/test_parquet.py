@@ -41,7 +41,9 @@ def test_content_is_found_and_any_column_can_be_named(tmp_path: Path, read: Read
 
 def test_no_text_column_names_the_columns_and_the_option(tmp_path: Path, read: Read) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"title": ["a"], "text": [1]})
-    with pytest.raises(BadDataError, match=r"a\.parquet: no text field 'text' or 'content'; fields found: 'title', "):
+    with pytest.raises(
+        BadDataError, match=r"a\.parquet, row 1: no text field 'text' or 'content'; fields found: 'title', "
+    ):
         read(path)
 
 
@@ -51,10 +53,12 @@ def test_nulls_and_invalid_utf8_are_counted_by_row(tmp_path: Path, read: Read) -
     documents, counters = read(path)
     assert [document.place for document in documents] == [1, 4]
     assert counters.first_places == {
-        "no_text": [f"{path}, row 2: column 'text' is null"],
-        "invalid_utf8": [f"{path}, row 3: byte 1 is 0xb4, which is not UTF-8"],
+        "no_text": [f"{path}, row 2: field 'text' is null, not a string"],
+        "invalid_utf8": [f"{path}, row 3: byte 1 is 0xb4, which is not UTF-8, but all of it reads as GB18030"],
     }
-    with pytest.raises(BadDataError, match=r"row 2: column 'text' is null; expected a string\. Repair it, or skip"):
+    with pytest.raises(
+        BadDataError, match=r"row 2: field 'text' is null, not a string; expected a string\. Repair it, or skip"
+    ):
         read(path, on_bad="refuse")
 
 

@@ -19,6 +19,8 @@ from megatron_style_data.readers import (
 )
 from megatron_style_data.readers.counters import FIRST_PLACES
 from megatron_style_data.readers.inputs import FORMATS, FORMATS_BY_ENDING
+from megatron_style_data.readers.registry import CONTAINERS
+from megatron_style_data.readers.schemas import SCHEMAS
 
 Write = Callable[[str, bytes | str], Path]
 Read = Callable[..., tuple[list[Document], ReadCounters]]
@@ -26,7 +28,11 @@ Lines = Callable[..., str]
 
 
 def test_every_format_has_a_reader() -> None:
-    assert set(READERS) == set(FORMATS) - {"auto"} == set(FORMATS_BY_ENDING.values())
+    assert set(FORMATS) - {"auto", *SCHEMAS} <= set(READERS)
+    assert set(FORMATS_BY_ENDING.values()) <= set(FORMATS)
+    for schema in SCHEMAS:
+        assert schema in FORMATS
+        assert {f"{schema}.{container}" for container in CONTAINERS} <= set(READERS)
 
 
 def test_documents_are_normalised_and_their_bytes_counted(write: Write, read: Read, lines: Lines) -> None:

@@ -1,0 +1,24 @@
+"""What records say besides their text, as clean JSON values: no lone surrogates, no NaN, no dates or bytes."""
+
+import math
+from datetime import date
+from typing import Any
+
+from megatron_style_data.normalize import normalize
+
+
+def json_value(value: Any) -> Any:
+    """``value`` with its strings normalised like texts, NaN and infinities as None, and dates in ISO form."""
+    if isinstance(value, str):
+        return value if value.isascii() and value.isprintable() else normalize(value).text
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {json_value(str(name)): json_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return normalize(str(value)).text

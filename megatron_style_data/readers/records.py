@@ -1,0 +1,110 @@
+"""Records in, texts out: by the schema of a corpus, or from the field that holds the text."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from megatron_style_data.readers.bad_documents import BadDocuments
+from megatron_style_data.readers.schemas import Extracted, Record, Schema
+from megatron_style_data.readers.schemas.schema import string_or_why
+from megatron_style_data.readers.text_fields import TEXT_FIELDS, choose_text_field
+
+# What a container gives: number of the record, the record, and its bytes where it has any.
+Records = Iterator[tuple[int, dict[str, Any], bytes | None]]
+
+
+class RawDocument(NamedTuple):
+    """A document before normalisation: where it begins in the file, its text, what else its record says."""
+
+    place: int
+    text: str
+    fields: dict[str, Any]
+
+
+def documents_of(
+    records: Callable[[BadDocuments], Records], unit: str, schema: Schema | None, bad: BadDocuments
+) -> Iterator[RawDocument]:
+    """Yields the document of each record of a file.
+
+    Args:
+        records: Gives the file's records.
+        unit: What a record is in the file, for messages: line, row, item.
+        schema: The corpus; None, or with ``options.text_field``: the text is in one field of every record.
+        bad: Takes the records without a text.
+
+    Raises:
+        BadDataError: The first record has no text field, or a bad record is refused.
+    """
+    if schema is None or bad.options.text_field is not None:
+        yield from _from_one_field(records(bad), unit, bad)
+    elif schema.goes_on is None:
+        for number, extracted in _extracted(records(bad), unit, schema, bad):
+            yield RawDocument(number, extracted.text, dict(extracted.fields))
+    else:
+        yield from _dialogues(_extracted(records(bad), unit, schema, bad), schema.goes_on, bad)
+
+
+def _extracted(records: Records, unit: str, schema: Schema, bad: BadDocuments) -> Iterator[tuple[int, Extracted]]:
+    for number, record, content in records:
+        found = schema.extract(record, bad.options)
+        if isinstance(found, str):
+            bad.take("no_text", f"{unit} {number}", found, _bytes_of(record, content))
+        else:
+            yield number, found
+
+
+def _dialogues(
+    extracted: Iterator[tuple[int, Extracted]], goes_on: Callable[[Extracted, Extracted], bool], bad: BadDocuments
+) -> Iterator[RawDocument]:
+    """Joins what goes on, as far as a document may be long."""
+    held: list[Extracted] = []
+    first, size = 0, 0
+    for number, turn in extracted:
+        size += 4 * len(turn.text)  # at most so many bytes
+        if held and not (goes_on(held[-1], turn) and size <= bad.options.max_document_bytes):
+            yield _one_dialogue(first, held)
+            held, size = [], 4 * len(turn.text)
+        if not held:
+            first = number
+        held.append(turn)
+    if held:
+        yield _one_dialogue(first, held)
+
+
+def _one_dialogue(place: int, turns: list[Extracted]) -> RawDocument:
+    said = [turn for extracted in turns for turn in extracted.fields["conversations"]]
+    text = "\n\n".join(extracted.text for extracted in turns)
+    return RawDocument(place, text, {**turns[0].fields, "conversations": said})
+
+
+def _from_one_field(records: Records, unit: str, bad: BadDocuments) -> Iterator[RawDocument]:
+    """The field is chosen at the first record and holds for the file."""
+    text_field: str | None = None
+    for number, record, content in records:
+        place = f"{unit} {number}"
+        if text_field is None:
+            text_field = _choose(record, place, bad, content)
+            if text_field is None:
+                continue
+        value, why = string_or_why(record, text_field)
+        if why is None:
+            yield RawDocument(number, value, {name: item for name, item in record.items() if name != text_field})
+        else:
+            bad.take("no_text", place, why, _bytes_of(record, content))
+
+
+def _choose(record: Record, place: str, bad: BadDocuments, content: bytes | None) -> str | None:
+    """The text field by this record; None if it has the field but null in it, so that a later record must tell."""
+    asked = bad.options.text_field
+    strings = [name for name, value in record.items() if isinstance(value, str)]
+    candidates = TEXT_FIELDS if asked is None else (asked,)
+    if not any(name in strings for name in candidates):
+        for name in candidates:
+            if name in record and record[name] is None:
+                bad.take("no_text", place, string_or_why(record, name)[1] or "", _bytes_of(record, content))
+                return None
+    return choose_text_field(f"{bad.file.path}, {place}", list(record), strings, asked)
+
+
+def _bytes_of(record: Record, content: bytes | None) -> bytes:
+    return json.dumps(record, ensure_ascii=True, default=str).encode("ascii") if content is None else content
