@@ -7,7 +7,6 @@ docs/blends.md works an example through.
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from megatron_style_data.blend_schedule import BlendSchedule
 from megatron_style_data.errors import SettingError
 from megatron_style_data.sample_source import SampleSource
-from megatron_style_data.samples import Batch
+from megatron_style_data.samples import Batch, empty_batch
 
 
 class Blend:
@@ -75,11 +74,8 @@ class Blend:
 
 def _joined(places: Sequence[NDArray[np.intp]], parts: Sequence[Batch]) -> Batch:
     """One batch whose rows `places[i]` are those of `parts[i]`."""
-    arrays: dict[str, Any] = {}
+    whole = empty_batch(sum(map(len, places)), parts[0].target_mask.shape[1])
     for name in [field.name for field in fields(Batch)]:
-        first = getattr(parts[0], name)
-        whole = np.empty((sum(map(len, places)), *first.shape[1:]), first.dtype)
         for rows, part in zip(places, parts, strict=True):
-            whole[rows] = getattr(part, name)
-        arrays[name] = whole
-    return Batch(**arrays)
+            getattr(whole, name)[rows] = getattr(part, name)
+    return whole

@@ -90,7 +90,7 @@ VALUES = [
     ("log.tensorboard=1", "expected true or false, found 1"),
     ("log.tensorboard=yes", "expected true or false, found 'yes'"),
     ("run.name=5", "expected text, found 5; write '\"5\"' to mean text"),
-    ("data.train=null", "expected text, found null"),
+    ("data.train=5", "expected text, found 5; write '\"5\"' to mean text"),
     ("data.train=''", "must not be empty, found ''"),
     ("run.name=a/b", "a folder's name cannot hold '/'; use run.dir for a path"),
     ("run.name='a\\b'", "a folder's name cannot hold '\\\\'; use run.dir for a path"),
@@ -135,15 +135,15 @@ def test_a_missing_key_says_what_it_is_for(refusal: Refusal) -> None:
 
 def test_a_missing_section_says_which_keys_it_needs(refusal: Refusal) -> None:
     assert refusal(text="run: {name: x}").splitlines() == [
-        "run.yaml: section data is missing; it needs data.train",
+        "run.yaml: section data is missing; it needs data.train or data.blend",
         "run.yaml: section train is missing; it needs train.steps",
     ]
 
 
 def test_a_key_that_is_no_word_is_refused(refusal: Refusal) -> None:
     assert refusal(text="data: {train: x, 7: 8}\ntrain: {steps: 3, global_batch_size: 8}") == (
-        "run.yaml line 1: unknown key data.7; section data has train, sequence_length, tokenizer, "
-        "attend_across_documents"
+        "run.yaml line 1: unknown key data.7; section data has train, blend, temperature, phases, sequence_length, "
+        "packing, order, prefetch, tokenizer, attend_across_documents"
     )
 
 
@@ -154,7 +154,7 @@ def test_names_used_elsewhere_lead_to_settings_that_exist(name: str) -> None:
 
 def test_all_problems_are_told_at_once(refusal: Refusal) -> None:
     message = refusal("train.steps=-1", "optim.lr=1", text="data: {trian: x}\ntrain: {precision: fp8}\n")
-    assert len(message.splitlines()) == 5
+    assert len(message.splitlines()) == 4
 
 
 def test_dotted_keys_lists_every_setting_once() -> None:

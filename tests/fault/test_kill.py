@@ -13,9 +13,9 @@ from zhgpt.checkpoint.layout import list_complete, verify_checkpoint
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 # Place of a kill -> how often it is reached in an undisturbed run of 8 steps (saves after 3, 6 and 8; evaluations after 4, 8).
-BEFORE_THE_FIRST_STEP = {"zhgpt.train.pretrain:build_engine": 1, "zhgpt.train.pretrain:open_samples": 2}
+BEFORE_THE_FIRST_STEP = {"zhgpt.train.pretrain:build_engine": 1, "zhgpt.train.pretrain:open_training_samples": 1}
 STEP = {
-    "zhgpt.train.training:micro_batch": 8,
+    "zhgpt.train.loader:Loader.take": 8,
     "zhgpt.train.training:forward": 10,
     "zhgpt.train.loop:measure": 8,
     "zhgpt.train.outputs:Outputs.step": 8,
@@ -79,7 +79,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
 ) -> None:
     argv = tiny.argv(tmp_path, stage=2)
     if moment.place in LOAD:  # there must be something to load
-        stopped = ranks.run("faults:train_and_die", argv, Moment("zhgpt.train.training:micro_batch", 5, 1))
+        stopped = ranks.run("faults:train_and_die", argv, Moment("zhgpt.train.loader:Loader.take", 5, 1))
         assert [step.step for step in list_complete(tmp_path / "checkpoints")] == [3]
         assert stopped[1].code == -9
     killed = ranks.run("faults:train_and_die", argv, moment)

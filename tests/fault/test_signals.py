@@ -22,7 +22,7 @@ def test_a_signal_at_one_rank_stops_all_after_a_save(
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     ranks.results("faults:train", tiny.argv(whole))
-    moment = Moment("zhgpt.train.training:micro_batch", 5, rank)
+    moment = Moment("zhgpt.train.loader:Loader.take", 5, rank)
     outcomes = ranks.run("faults:train_and_signal", tiny.argv(stopped), moment, int(number))
     assert [outcome.code for outcome in outcomes] == [75, 75], outcomes[0].output[-2000:]
     name = signal.Signals(number).name
@@ -38,7 +38,7 @@ def test_a_signal_at_one_rank_stops_all_after_a_save(
 
 
 def test_a_signal_during_the_last_step_is_no_reason_to_requeue(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
-    moment = Moment("zhgpt.train.training:micro_batch", 8, 0)
+    moment = Moment("zhgpt.train.loader:Loader.take", 8, 0)
     outcomes = ranks.run("faults:train_and_signal", tiny.argv(tmp_path), moment, int(signal.SIGTERM))
     assert [outcome.code for outcome in outcomes] == [0, 0]
     assert status(tmp_path)["exit_code"] == 0

@@ -102,12 +102,13 @@ def train_and_poison(argv: Sequence[str], step: int) -> None:
 def train_with_a_poisoned_gradient(argv: Sequence[str], step: int) -> None:
     """A run in which the gradient of one step is NaN though its loss is finite."""
     import zhgpt.train.training as training
+    from zhgpt.train.loader import Loader
 
-    original, at = training.micro_batch, [-1]
+    original, at = Loader.take, [-1]
 
-    def remember(samples: Any, plan: Any, now: int, *rest: Any) -> Any:
+    def remember(loader: Loader, now: int, micro_step: int) -> Any:
         at[0] = now
-        return original(samples, plan, now, *rest)
+        return original(loader, now, micro_step)
 
     forward = training.forward
 
@@ -117,7 +118,7 @@ def train_with_a_poisoned_gradient(argv: Sequence[str], step: int) -> None:
             nats.register_hook(lambda gradient: gradient * float("nan"))
         return nats
 
-    training.micro_batch, training.forward = remember, poisoned
+    Loader.take, training.forward = remember, poisoned  # type: ignore[method-assign]
     train(argv)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from zhgpt.checkpoint.data_identity import data_differences
 from zhgpt.errors import SettingError
 
 
@@ -23,7 +24,7 @@ class TrainState:
     model: dict[str, Any]
     """The resolved model section."""
     dataset: dict[str, Any]
-    """``fingerprint``, ``tokens`` and ``tokenizer_fingerprint`` of the training data."""
+    """What the training data is: :mod:`zhgpt.checkpoint.data_identity`."""
     optimizer: str
     deepspeed_version: str
 
@@ -41,7 +42,7 @@ MUST_MATCH: dict[str, str] = {
     "sequence_length": "keep the saved data.sequence_length",
     "seed": "keep the saved run.seed: it defines the order of the samples",
     "model": "keep the saved model section",
-    "dataset": "point data.train at the dataset the run was started with",
+    "dataset": "point data.train or data.blend at what the run was started with",
     "optimizer": "keep the saved optimizer",
 }
 
@@ -56,6 +57,9 @@ def check_resumable(saved: dict[str, Any], present: TrainState, place: str) -> N
     differences = []
     for key, advice in MUST_MATCH.items():
         if saved.get(key) == now[key]:
+            continue
+        if key == "dataset" and isinstance(saved.get(key), dict):
+            differences += data_differences(saved[key], now[key], saved["consumed_samples"], advice)
             continue
         if isinstance(now[key], dict) and isinstance(saved.get(key), dict):
             inner = sorted(k for k in {**saved[key], **now[key]} if saved[key].get(k) != now[key].get(k))

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from zhgpt.config.data_checks import data_problems
+
 if TYPE_CHECKING:
     from zhgpt.config.schema import ModelSection, RunConfig
 
@@ -15,6 +17,7 @@ ONLY_FOR: dict[str, tuple[str, ...]] = {
 def cross_section_problems(config: "RunConfig") -> list[str]:
     """Everything that cannot go together in `config`, one sentence each; empty when all is well."""
     return [
+        *data_problems(config.data, config.train.steps),
         *_batch_problems(config),
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zhgpt.config.advice import RunNumbers
+from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
 from zhgpt.config.quantities import count_text
@@ -60,7 +60,10 @@ def run_facts(
         "length": f"{plan.steps:,} steps × {plan.tokens_per_step:,} tokens = {count_text(plan.total_tokens)} tokens = "
         f"{plan.total_tokens / numbers.parameters:.3g} tokens a parameter",
     }
-    if numbers.train_tokens is not None:
+    if numbers.sources and numbers.train_tokens is not None:
+        facts["data"] = f"blend of {len(numbers.sources)} sources, {numbers.train_tokens:,} tokens to train on"
+        facts |= {f"  {source.name}": describe_reading(source, numbers.sources) for source in numbers.sources}
+    elif numbers.train_tokens is not None:
         facts["data"] = (
             f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
             f"{plan.total_tokens / numbers.train_tokens:.3g} times"
@@ -75,6 +78,15 @@ def run_facts(
     checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
     facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"
     return facts
+
+
+def describe_reading(source: SourceReading, sources: Sequence[SourceReading]) -> str:
+    """What a run takes from one source of its blend, in one line."""
+    share = source.samples / max(1, sum(other.samples for other in sources))
+    return (
+        f"{100 * share:.4g} % of the samples: {count_text(source.read_tokens)} tokens of {count_text(source.tokens)}, "
+        f"read {source.epochs:.3g} times"
+    )
 
 
 def describe_batch(plan: BatchPlan) -> str:

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from zhgpt.config.ownership import FAMILIAR_NAMES, RUN_CONFIG_OWNS
-from zhgpt.config.schema import RunConfig, Section
+from zhgpt.config.schema import RunConfig
+from zhgpt.config.section import Section
 from zhgpt.config.values import spell
 from zhgpt.config.zero_keys import DEEPSPEED_OWNS, ZERO_KEYS
 
@@ -20,9 +21,13 @@ BOUNDS: dict[str, tuple[str, str]] = {
     "less_than_equal": ("at most", "le"),
 }
 
+ONE_OF: dict[str, str] = {"data": "data.train or data.blend"}
+"""What a section needs where no single key is required."""
+
 WANTED: dict[str, str] = {
     "path_type": "expected a path",
     "tuple_type": "expected a list",
+    "dict_type": "expected keys and values below it",
     "string_too_short": "must not be empty",
     "model_type": "expected keys and values below it",
     "model_attributes_type": "expected keys and values below it",
@@ -39,13 +44,17 @@ class Origins:
 
     def of(self, key: str) -> str:
         """Place of the value with this dotted key: `file line N`, `override a.b=c`, or the file alone."""
-        if key in self.overrides:
-            return f"override {self.overrides[key]}"
-        for name, override in self.overrides.items():
-            if name.startswith(f"{key}."):
-                return f"override {override}"
-        line = self.lines.get(key)
-        return self.file if line is None else f"{self.file} line {line}"
+        while True:
+            if key in self.overrides:
+                return f"override {self.overrides[key]}"
+            for name, override in self.overrides.items():
+                if name.startswith(f"{key}."):
+                    return f"override {override}"
+            if key in self.lines and not any(key.startswith(f"{name}.") for name in self.overrides):
+                return f"{self.file} line {self.lines[key]}"
+            if key.count(".") < 2:
+                return self.file
+            key = key.rpartition(".")[0]
 
 
 def problem_sentences(error: ValidationError, origins: Origins) -> list[str]:
@@ -61,13 +70,13 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
             yield f"{origins.of(line.split(' ', 1)[0])}: {line}"
         return
     setting = ".".join(key.split(".")[:2])
-    where = origins.of(setting)
+    where = origins.of(key)
     if kind in ("extra_forbidden", "invalid_key"):
         yield f"{where}: {unknown_key_sentence(key)}"
     elif kind == "missing" and key.count(".") == 2:
         yield f"{where}: {setting}: expected one more item, found {spell(found)}"
     elif kind == "missing":
-        yield f"{origins.file}: {_missing_sentence(key)}"
+        yield f"{where if item_model(key) else origins.file}: {_missing_sentence(key)}"
     else:
         yield f"{where}: {key}: {_expectation(details, found)}"
 
@@ -108,8 +117,9 @@ def _missing_sentence(key: str) -> str:
             for field_name, info in (model.model_fields if model else {}).items()
             if info.is_required()
         ]
-        return f"section {section} is missing; it needs {', '.join(required)}"
-    description = (model.model_fields[name].description or "").split(". ")[0].rstrip(".")
+        return f"section {section} is missing; it needs {ONE_OF.get(section, ', '.join(required))}"
+    field_info = (item_model(key) or model).model_fields[key.rpartition(".")[2]]
+    description = (field_info.description or "").split(". ")[0].rstrip(".")
     return f"{key} is missing: {description[:1].lower()}{description[1:]}"
 
 
@@ -117,6 +127,21 @@ def section_model(section: str) -> type[Section] | None:
     """The model of a section by its name, or None."""
     info = RunConfig.model_fields.get(section)
     return info.annotation if info is not None and isinstance(info.annotation, type) else None
+
+
+def item_model(key: str) -> type[Section] | None:
+    """The model of the items of a list of sections (`data.blend.0.weight` is in one), or None."""
+    section, *names = key.split(".")
+    model = section_model(section)
+    if model is None or len(names) < 3 or names[0] not in model.model_fields:
+        return None
+    waiting = [model.model_fields[names[0]].annotation]
+    while waiting:
+        annotation = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            return annotation
+        waiting += get_args(annotation)
+    return None
 
 
 def dotted_keys() -> list[str]:
@@ -131,6 +156,12 @@ def dotted_keys() -> list[str]:
 
 def unknown_key_sentence(key: str) -> str:
     """What to say about a key that RunConfig does not have: who owns it, or what was meant."""
+    item = item_model(key)
+    if item is not None:
+        where, _, last = key.rpartition(".")
+        near = difflib.get_close_matches(last, list(item.model_fields), n=1)
+        listing = f"did you mean {near[0]}?" if near else f"{where} has {', '.join(item.model_fields)}"
+        return f"unknown key {key}; {listing}"
     section, _, name = key.partition(".")
     last = name.split(".")[0] if name else section
     owner = next((part for part in (section, last) if part in DEEPSPEED_OWNS or part in ZERO_KEYS), None)

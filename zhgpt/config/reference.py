@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from zhgpt.config.ownership import REFUSED_IN_JSON, REFUSED_ZERO_KEYS, RUN_CONFIG_OWNS
-from zhgpt.config.problems import section_model
+from zhgpt.config.problems import item_model, section_model
 from zhgpt.config.schema import RunConfig
+from zhgpt.config.section import Section
 from zhgpt.config.zero_keys import DEEPSPEED_OWNS, ZERO_KEYS, Key
 from zhgpt.errors import MissingInputError, SettingError
 
@@ -35,11 +36,19 @@ def settings_table() -> str:
         assert model is not None, f"section {section} is not a model"
         rows = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            key = f"{section}.{name}"
-            meaning = " ".join((field.description or "").split())
-            rows.append(f"| `{key}` | {_type_text(field)} | {_default_text(key, field)} | {meaning} |")
+            rows += _setting_rows(f"{section}.{name}", field)
         blocks.append(f"### `{section}`\n\n{' '.join((model.__doc__ or '').split())}\n\n" + "\n".join(rows))
     return "\n\n".join(blocks)
+
+
+def _setting_rows(key: str, field: FieldInfo) -> list[str]:
+    """The row of a setting; where it is a list of sections, also those of the keys of an item."""
+    meaning = " ".join((field.description or "").split())
+    rows = [f"| `{key}` | {_type_text(field)} | {_default_text(key, field)} | {meaning} |"]
+    item = item_model(f"{key}.0.")
+    for name, inner in (item.model_fields if item else {}).items():
+        rows += _setting_rows(f"{key}[].{name}", inner)
+    return rows
 
 
 def deepspeed_table() -> str:
@@ -130,6 +139,10 @@ def _annotation_text(annotation: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, UnionType):
         return _annotation_text(next(argument for argument in arguments if argument is not type(None)))
+    if origin is dict:
+        return f"name: {_annotation_text(arguments[1])}"
+    if origin is tuple and isinstance(arguments[0], type) and issubclass(arguments[0], Section):
+        return f"list of {', '.join(f'`{name}`' for name in arguments[0].model_fields)}"
     if origin is tuple:
         words = _annotation_text(arguments[0])
         return f"list of {words}s" if arguments[-1] is Ellipsis else f"{len(arguments)} {words}s"
@@ -147,7 +160,7 @@ def _default_text(key: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
-        return "[" + ", ".join(f"`{item}`" for item in value) + "]"
+        return "[" + ", ".join(f"`{item}`" for item in value) + "]" if value else "none"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -6,24 +6,16 @@ profilers) is not here; `zhgpt.config.ownership` says which side owns what. Read
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from zhgpt.config.checks import cross_section_problems
-from zhgpt.config.values import check_run_name, default_warmup_steps, real_number, switch, whole_number
-
-Whole = Annotated[int, BeforeValidator(whole_number)]
-Real = Annotated[float, BeforeValidator(real_number)]
-Switch = Annotated[bool, BeforeValidator(switch)]
+from zhgpt.config.data_section import DataSection
+from zhgpt.config.section import Real, Section, Switch, Whole
+from zhgpt.config.values import check_run_name, default_warmup_steps
 
 DEFAULT_PROMPTS = ("村民们都很高兴，在", "中国的历史", "有一天，他对我说：“", "根据本法的规定，")
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys refused, frozen, each field's docstring is its description."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
 
 class RunSection(Section):
@@ -45,19 +37,6 @@ class RunSection(Section):
     def run_dir(self) -> Path:
         """The run's folder: `run.dir`, or `runs/<run.name>`."""
         return self.dir if self.dir is not None else Path("runs") / self.name
-
-
-class DataSection(Section):
-    """The indexed dataset and how samples are cut from it."""
-
-    train: str = Field(min_length=1)
-    """Prefix of the indexed dataset (`PREFIX.bin`, `PREFIX.idx`, `PREFIX.meta.json`)."""
-    sequence_length: Whole = Field(default=1024, ge=2)
-    """Tokens a sample feeds to the model. Documents are packed: nothing is padded, nothing is cut away."""
-    tokenizer: str | None = None
-    """Tokenizer folder or file. Left out: the one recorded in the dataset's manifest."""
-    attend_across_documents: Switch = False
-    """Whether tokens may attend to earlier documents packed into the same sample."""
 
 
 class ModelSection(Section):

@@ -77,7 +77,12 @@ def parse_yaml(text: str, origin: str) -> YamlText:
 
 def _record_lines(node: yaml.Node, prefix: str, depth: int, lines: dict[str, int], origin: str) -> None:
     """Note the line of every key down to the depth that settings have, and refuse a key that comes twice."""
-    if not isinstance(node, yaml.MappingNode) or depth > DEEPEST_RECORDED:
+    if depth > DEEPEST_RECORDED:
+        return
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _record_lines(item, f"{prefix}{number}.", depth + 1, lines, origin)
+    if not isinstance(node, yaml.MappingNode):
         return
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):

@@ -1,13 +1,14 @@
 """Loss, perplexity and bits per byte on the held-out split; every rank takes its share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from megatron_style_data.samples import Batch, Samples
+from megatron_style_data.sample_source import SampleSource
+from megatron_style_data.samples import Batch
 from zhgpt.distributed.process_group import Ranks
 
 
@@ -19,6 +20,16 @@ class Validation:
     targets: int
     utf8_bytes: float
     """Bytes of the text behind the targets; exact for the whole split, else in proportion to the tokens."""
+
+    @classmethod
+    def of_all(cls, parts: "Iterable[Validation]") -> "Validation":
+        """Several held-out texts as one: every target counts the same."""
+        every = list(parts)
+        return cls(
+            sum(part.nats for part in every),
+            sum(part.targets for part in every),
+            sum(part.utf8_bytes for part in every),
+        )
 
     @property
     def loss(self) -> float:
@@ -36,13 +47,21 @@ class Validation:
         return self.nats / math.log(2) / self.utf8_bytes
 
 
+def samples_of_each(samples_per_epoch: Sequence[int], asked: int | None) -> list[int]:
+    """How many samples of each held-out split are evaluated: all, or their share of those asked for, at least one."""
+    whole = sum(samples_per_epoch)
+    if asked is None or asked >= whole:
+        return list(samples_per_epoch)
+    return [max(1, round(asked * size / whole)) for size in samples_per_epoch]
+
+
 def validate(
     summed_nats: Callable[[Batch], torch.Tensor],
-    samples: Samples,
+    samples: SampleSource,
     split_utf8_bytes: int,
     *,
     micro_batch_size: int,
-    samples_asked: int | None,
+    count: int,
     ranks: Ranks,
 ) -> Validation:
     """Runs the model over held-out samples.
@@ -53,10 +72,9 @@ def validate(
         samples: the held-out split; a fixed order.
         split_utf8_bytes: bytes of the whole split.
         micro_batch_size: sequences a forward.
-        samples_asked: how many samples; None for the whole split, where every token is a target exactly once.
+        count: how many samples; with all of an epoch, every token is a target exactly once.
         ranks: all ranks.
     """
-    count = min(samples_asked or samples.samples_per_epoch, samples.samples_per_epoch)
     width = micro_batch_size * ranks.world_size
     nats, targets = 0.0, 0
     for first in range(0, count, width):

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from megatron_style_data.samples import Batch, Samples
+from megatron_style_data.samples import Batch
 from zhgpt.config.batch_plan import BatchPlan
 
 NO_TARGET = -100
@@ -13,12 +12,32 @@ NO_TARGET = -100
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What the model's forward takes; all (B, S) int64 on the rank's device."""
+    """What the model's forward takes; all (B, S) int64 on one device."""
 
     tokens: torch.Tensor
     labels: torch.Tensor
     position_ids: torch.Tensor
     document_ids: torch.Tensor | None
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same on another device; from pinned memory without waiting for the copy."""
+        documents = self.document_ids
+        return MicroBatch(
+            self.tokens.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.position_ids.to(device, non_blocking=True),
+            None if documents is None else documents.to(device, non_blocking=True),
+        )
+
+    def pinned(self) -> "MicroBatch":
+        """The same in page-locked memory, which a GPU reads by itself; needs one."""
+        documents = self.document_ids
+        return MicroBatch(
+            self.tokens.pin_memory(),
+            self.labels.pin_memory(),
+            self.position_ids.pin_memory(),
+            None if documents is None else documents.pin_memory(),
+        )
 
 
 def first_sample(plan: BatchPlan, step: int, micro_step: int, rank: int) -> int:
@@ -34,32 +53,27 @@ def first_sample(plan: BatchPlan, step: int, micro_step: int, rank: int) -> int:
     return step * plan.global_batch_size + micro_step * per_micro_step + rank * plan.micro_batch_size
 
 
-def to_device(batch: Batch, device: torch.device, *, attend_across_documents: bool) -> MicroBatch:
-    """Inputs and shifted labels of a batch of samples.
+def host_batch(batch: Batch, *, attend_across_documents: bool, pin_memory: bool = False) -> MicroBatch:
+    """Inputs and shifted labels of a batch of samples, on the host.
 
     Args:
-        batch: (B, S+1) arrays from :class:`megatron_style_data.samples.Samples`.
-        device: the rank's device.
+        batch: (B, S+1) arrays from a :class:`megatron_style_data.sample_source.SampleSource`.
         attend_across_documents: one context for the whole sample, positions 0..S-1, instead of one a document.
+        pin_memory: in page-locked memory.
     """
     tokens = torch.from_numpy(batch.tokens)
     labels = tokens[:, 1:].masked_fill(~torch.from_numpy(batch.target_mask), NO_TARGET)
-    inputs = tokens[:, :-1]
+    inputs = tokens[:, :-1].contiguous()
     if attend_across_documents:
         positions = torch.arange(inputs.shape[1]).expand_as(inputs)
         documents = None
     else:
         positions = torch.from_numpy(batch.position_ids)[:, :-1]
-        documents = torch.from_numpy(batch.document_ids)[:, :-1].contiguous().to(device, non_blocking=True)
-    return MicroBatch(
-        inputs.contiguous().to(device, non_blocking=True),
-        labels.contiguous().to(device, non_blocking=True),
-        positions.contiguous().to(device, non_blocking=True),
-        documents,
-    )
+        documents = torch.from_numpy(batch.document_ids)[:, :-1].contiguous()
+    made = MicroBatch(inputs, labels.contiguous(), positions.contiguous(), documents)
+    return made.pinned() if pin_memory else made
 
 
-def micro_batch(samples: Samples, plan: BatchPlan, step: int, micro_step: int, rank: int) -> Batch:
-    """The samples one rank takes in one micro-step."""
-    first = first_sample(plan, step, micro_step, rank)
-    return samples.batch(np.arange(first, first + plan.micro_batch_size, dtype=np.int64))
+def to_device(batch: Batch, device: torch.device, *, attend_across_documents: bool) -> MicroBatch:
+    """`host_batch` on the rank's device."""
+    return host_batch(batch, attend_across_documents=attend_across_documents).to(device)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_style_data.manifest import Manifest, check_tokenizer, load_manifest
+from megatron_style_data.manifest import check_tokenizer
 from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
 from zhgpt.config.advice import RunNumbers, warnings_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
@@ -16,6 +16,7 @@ from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.distributed.local_launcher import count_gpus
 from zhgpt.model.shape import count_parameters, flops_per_token
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.training_data import TrainingData, read_training_data
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Decisions:
     config: RunConfig
     deepspeed_json: dict[str, Any]
     plan: BatchPlan
-    manifest: Manifest
+    data: TrainingData
     model: ModelSection
     tokenizer: Tokenizer
     tokenizer_path: Path
@@ -44,19 +45,19 @@ def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
     config = load_run_config(arguments.config, arguments.overrides)
     deepspeed_json = load_deepspeed_json(arguments.deepspeed_config)
     plan = plan_batch(config, world_size)
-    manifest = load_manifest(config.data.train)
-    path = find_tokenizer(config, manifest)
+    data = read_training_data(config.data, steps=plan.steps, global_batch_size=plan.global_batch_size)
+    path = find_tokenizer(config, data)
     tokenizer = load_tokenizer(path)
-    check_tokenizer(manifest, tokenizer)
-    model = resolve_model(config, manifest.tokenizer.vocab_size)
-    return Decisions(config, deepspeed_json, plan, manifest, model, tokenizer, path)
+    check_tokenizer(data.manifest, tokenizer)
+    model = resolve_model(config, data.manifest.tokenizer.vocab_size)
+    return Decisions(config, deepspeed_json, plan, data, model, tokenizer, path)
 
 
-def find_tokenizer(config: RunConfig, manifest: Manifest) -> Path:
-    """``data.tokenizer``, or where the tokenizer that the dataset was built with lies now."""
+def find_tokenizer(config: RunConfig, data: TrainingData) -> Path:
+    """``data.tokenizer``, or where the tokenizer that the (first) dataset was built with lies now."""
     if config.data.tokenizer is not None:
         return Path(config.data.tokenizer)
-    return manifest.tokenizer_path(config.data.train)
+    return data.manifest.tokenizer_path(data.sources[0].prefix)
 
 
 def likely_accelerator(config: RunConfig) -> Accelerator:
@@ -73,7 +74,8 @@ def run_numbers(decisions: Decisions) -> RunNumbers:
         parameters=parameters.total,
         embedding_parameters=parameters.embedding,
         flops_per_token=flops_per_token(decisions.model, decisions.config.data.sequence_length),
-        train_tokens=decisions.manifest.splits["train"].tokens,
+        train_tokens=decisions.data.splits()["train"]["tokens"],
+        sources=decisions.data.readings() if decisions.data.is_blend else (),
     )
 
 

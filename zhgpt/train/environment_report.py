@@ -25,7 +25,8 @@ def describe_environment(
     first_step: int,
 ) -> dict[str, Any]:
     """A JSON-ready account of versions, machine, model, batch, data and warnings."""
-    manifest, config = decisions.manifest, decisions.config
+    data, config = decisions.data, decisions.config
+    floor = data.floor()
     device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else platform.processor() or "CPU"
     return {
         "started_at": now(),
@@ -53,10 +54,11 @@ def describe_environment(
         "model": decisions.model.model_dump(mode="json"),
         "batch_plan": asdict(decisions.plan),
         "dataset": {
-            "prefix": config.data.train,
-            "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
-            "splits": {name: asdict(split) for name, split in manifest.splits.items()},
+            "prefix": data.label,
+            "tokenizer_fingerprint": data.manifest.tokenizer.fingerprint,
+            "splits": data.splits(),
+            "sources": [{"prefix": s.prefix, **asdict(r)} for s, r in zip(data.sources, data.readings(), strict=True)],
         },
-        "floor": asdict(manifest.floor) if manifest.floor is not None else None,
+        "floor": asdict(floor) if floor is not None else None,
         "warnings": run_warnings(decisions, ranks.accelerator),
     }

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 
 from megatron_style_data.atomic import atomic_folder
-from megatron_style_data.samples import Samples
 from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
 from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
@@ -26,6 +25,7 @@ from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine
 from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
 from zhgpt.train.optimizer import choose_optimizer
@@ -35,7 +35,8 @@ from zhgpt.train.sinks import check_sinks
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, HeldOut, Training, out_of_memory
+from zhgpt.train.training import Clock, Training, out_of_memory
+from zhgpt.train.training_data import open_held_out, open_training_samples
 
 
 def pretrain(
@@ -77,6 +78,7 @@ def pretrain(
                     train(training)
                     ranks.barrier()  # no rank leaves as if all were well while another can still fail in its last save
                 finally:
+                    training.loader.close()
                     training.outputs.close()
             except torch.OutOfMemoryError as error:
                 raise out_of_memory(config, decisions.plan, str(error)) from None
@@ -97,7 +99,7 @@ def build(
     arguments: PretrainArguments, decisions: Decisions, folder: RunFolder, ranks: Ranks, stop: StopRequest
 ) -> Training:
     """Model, engine, checkpoint, data and outputs, in this order."""
-    config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
+    config, plan = decisions.config, decisions.plan
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
     state = initial_state(decisions, ranks)
     checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, arguments.resume))
@@ -120,12 +122,16 @@ def build(
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint)
 
-    samples = open_samples(config, "train")
-    valid = manifest.splits.get("valid")
-    held_out = None
-    if valid is not None and valid.tokens > 0:
-        held_out = HeldOut(open_samples(config, "valid"), valid.utf8_bytes)
-    train_split = manifest.splits["train"]
+    loader = Loader(
+        open_training_samples(decisions.data, config.run.seed),
+        plan,
+        ranks.rank,
+        first_step=state.step,
+        attend_across_documents=config.data.attend_across_documents,
+        pin_memory=pins_memory(ranks.device),
+        prefetch=config.data.prefetch,
+    )
+    held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
@@ -141,9 +147,9 @@ def build(
         plan=plan,
         ranks=ranks,
         engine=engine,
-        samples=samples,
+        data=decisions.data,
+        loader=loader,
         held_out=held_out,
-        tokens_per_byte=train_split.tokens / train_split.utf8_bytes,
         text_sampler=TextSampler(
             decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks
         ),
@@ -172,20 +178,9 @@ def resume_notices(saved: dict[str, Any] | None, state: TrainState, set_aside: l
     return notices
 
 
-def open_samples(config: RunConfig, split: str) -> Samples:
-    """The samples of one split; the held-out order never depends on the run's seed."""
-    return Samples.open(
-        config.data.train,
-        split=split,
-        sequence_length=config.data.sequence_length,
-        seed=config.run.seed if split == "train" else 0,
-        shuffle=True,
-    )
-
-
 def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
     """The identity of this run, at step 0."""
-    config, plan, manifest = decisions.config, decisions.plan, decisions.manifest
+    config, plan = decisions.config, decisions.plan
     return TrainState(
         step=0,
         consumed_samples=0,
@@ -197,11 +192,7 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         sequence_length=config.data.sequence_length,
         seed=config.run.seed,
         model=decisions.model.model_dump(mode="json"),
-        dataset={
-            "fingerprint": manifest.fingerprint,
-            "tokens": manifest.splits["train"].tokens,
-            "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
-        },
+        dataset=decisions.data.identity(),
         optimizer=config.optim.name,
         deepspeed_version=importlib.metadata.version("deepspeed"),
     )

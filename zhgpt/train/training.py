@@ -7,32 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from megatron_style_data.samples import Batch, Samples
+from megatron_style_data.samples import Batch
 from zhgpt.checkpoint.save import save_checkpoint
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError, OutOfMemoryError
-from zhgpt.evaluate.validation import validate
-from zhgpt.train.batches import micro_batch, to_device
+from zhgpt.evaluate.validation import Validation, samples_of_each, validate
+from zhgpt.train.batches import MicroBatch, to_device
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
+from zhgpt.train.loader import Loader
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
+from zhgpt.train.training_data import HeldOut, TrainingData
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The validation split and its size in bytes."""
-
-    samples: Samples
-    utf8_bytes: int
 
 
 @dataclass(frozen=True)
@@ -43,10 +37,10 @@ class Training:
     plan: BatchPlan
     ranks: Ranks
     engine: "DeepSpeedEngine"
-    samples: Samples
-    held_out: HeldOut | None
-    tokens_per_byte: float
-    """Of the training split; turns nats a token into bits a byte."""
+    data: TrainingData
+    loader: Loader
+    held_out: tuple[HeldOut, ...]
+    """The valid split of each source that has one."""
     text_sampler: TextSampler
     folder: RunFolder
     outputs: Outputs
@@ -112,22 +106,20 @@ def train_step(training: Training, step: int) -> StepResult:
     plan, engine, config = training.plan, training.engine, training.config
     rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
     set_learning_rate(engine, rate)
-    targets = training.samples.targets_in(step * plan.global_batch_size, plan.global_batch_size)
-    scale = plan.data_parallel_size * plan.gradient_accumulation_steps / targets
     total: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
-        batch = micro_batch(training.samples, plan, step, micro_step, training.ranks.rank)
-        nats = forward(training, batch)
-        engine.backward(nats * scale)
+        loaded = training.loader.take(step, micro_step)
+        nats = forward(training, loaded.batch.to(training.ranks.device))
+        engine.backward(nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets))
         total = nats.detach() if total is None else total + nats.detach()
         if engine.is_gradient_accumulation_boundary():
             norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
         engine.step()
     assert total is not None
     training.clock.lap_tokens += plan.tokens_per_step
-    return StepResult(total, targets, rate, norm)
+    return StepResult(total, loaded.targets, rate, norm)
 
 
 def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
@@ -145,11 +137,8 @@ def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemor
     )
 
 
-def forward(training: Training, batch: Batch) -> torch.Tensor:
-    """Sum of nats over the targets of one batch, fp32 scalar on the device."""
-    inputs = to_device(
-        batch, training.ranks.device, attend_across_documents=training.config.data.attend_across_documents
-    )
+def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
+    """Sum of nats over the targets of one batch on the device, fp32 scalar there."""
     nats: torch.Tensor = training.engine(
         inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
     )
@@ -192,10 +181,12 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     loss = nats / result.targets
     rate = training.clock.lap()
     peak = training.peak_tflops_per_rank
+    global_batch = training.plan.global_batch_size
+    tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
     record = {
         "step": done,
         "loss": loss,
-        "bits_per_byte": loss / math.log(2) * training.tokens_per_byte,
+        "bits_per_byte": loss / math.log(2) * tokens_per_byte,
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
         "tokens_per_second": rate,
@@ -225,22 +216,42 @@ def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]
     """Adds held-out loss to ``record`` and returns text samples; reached by all ranks."""
     training.engine.eval()
     with torch.no_grad():
-        if training.held_out is not None:
-            validation = validate(
-                lambda batch: forward(training, batch),
-                training.held_out.samples,
-                training.held_out.utf8_bytes,
-                micro_batch_size=training.plan.micro_batch_size,
-                samples_asked=training.config.evaluate.samples,
-                ranks=training.ranks,
-            )
-            record["valid_loss"] = validation.loss
-            record["valid_perplexity"] = validation.perplexity
-            record["valid_bits_per_byte"] = validation.bits_per_byte
+        if training.held_out:
+            parts = validate_sources(training)
+            whole = Validation.of_all(parts.values())
+            record["valid_loss"] = whole.loss
+            record["valid_perplexity"] = whole.perplexity
+            record["valid_bits_per_byte"] = whole.bits_per_byte
+            if training.data.is_blend:
+                record |= {f"valid_loss/{name}": part.loss for name, part in parts.items()}
         samples = training.text_sampler.write(training.engine)
     training.engine.train()
     training.clock.resume()
     return samples
+
+
+def validate_sources(training: Training) -> dict[str, Validation]:
+    """The held-out loss on each source by name; reached by all ranks."""
+    data = training.config.data
+
+    def summed_nats(batch: Batch) -> torch.Tensor:
+        device = training.ranks.device
+        return forward(training, to_device(batch, device, attend_across_documents=data.attend_across_documents))
+
+    counts = samples_of_each(
+        [part.samples.samples_per_epoch for part in training.held_out], training.config.evaluate.samples
+    )
+    return {
+        part.name: validate(
+            summed_nats,
+            part.samples,
+            part.utf8_bytes,
+            micro_batch_size=training.plan.micro_batch_size,
+            count=count,
+            ranks=training.ranks,
+        )
+        for part, count in zip(training.held_out, counts, strict=True)
+    }
 
 
 def save(training: Training, done: int) -> None:
