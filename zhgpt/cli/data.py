@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from zhgpt.cli.data_mix import mix
 from zhgpt.cli.data_progress import progress
 from zhgpt.errors import SettingError
 
 if TYPE_CHECKING:
-    from megatron_style_data.build import BuildResult
+    from megatron_style_data.build_settings import BuildResult
     from megatron_style_data.manifest import Manifest
 
 _SOURCES_SHOWN = 20
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Build, verify, inspect and adopt indexed datasets.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(mix)
 
 
 @app.command()
@@ -61,8 +63,8 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset that is there already.")] = False,
 ) -> None:
     """Tokenise text into an indexed dataset. The same command goes on where an interrupted one stopped."""
-    from megatron_style_data.build import BuildProgress, BuildSettings
     from megatron_style_data.build import build as build_dataset
+    from megatron_style_data.build_settings import BuildProgress, BuildSettings
     from megatron_style_data.readers import ReadOptions
 
     settings = BuildSettings(

@@ -24,6 +24,8 @@ class DataSource:
     name: str
     prefix: str
     manifest: Manifest
+    samples_per_epoch: int
+    """Of the train split, in the run's packing."""
 
     @property
     def train(self) -> SplitRecord:
@@ -40,6 +42,7 @@ class TrainingData:
     schedule: BlendSchedule
     samples: int
     """Samples of the whole run."""
+    samples_per_step: int
 
     @property
     def is_blend(self) -> bool:
@@ -95,7 +98,7 @@ class TrainingData:
                 tokens=source.train.tokens,
                 samples=stop - start,
                 read_tokens=(stop - start) * length,
-                epochs=(stop - start) / -(-source.train.tokens // length),
+                epochs=(stop - start) / source.samples_per_epoch,
             )
             for source, start, stop in zip(self.sources, before, after, strict=True)
         )
@@ -164,11 +167,11 @@ def read_training_data(data: DataSection, *, steps: int, global_batch_size: int)
         global_batch_size: samples a step.
 
     Raises:
-        MissingInputError, BadDataError: a dataset is missing or damaged, or another tokenizer made it.
+        MissingInputError, BadDataError: a dataset is missing, damaged or not packed, or another tokenizer made it.
         SettingError: a dataset is in the blend twice, or a weight is too small.
     """
     wanted = data.blend if data.blend is not None else (BlendSource(data=data.prefixes[0], weight=1),)
-    sources = tuple(DataSource(source.label, source.data, load_manifest(source.data)) for source in wanted)
+    sources = tuple(_read_source(data, source) for source in wanted)
     for source in sources[1:]:
         _check_tokenizers(sources[0], source)
     _check_different(sources)
@@ -176,7 +179,7 @@ def read_training_data(data: DataSection, *, steps: int, global_batch_size: int)
     for phase in data.phases:
         weights = tuple(exact(phase.weights.get(source.name, 0)) for source in sources)
         phases.append(Phase(phase.first_step(steps) * global_batch_size, weights))
-    return TrainingData(data, sources, BlendSchedule(tuple(phases)), steps * global_batch_size)
+    return TrainingData(data, sources, BlendSchedule(tuple(phases)), steps * global_batch_size, global_batch_size)
 
 
 def open_training_samples(data: TrainingData, seed: int) -> SampleSource:
@@ -206,6 +209,14 @@ def open_held_out(data: TrainingData) -> tuple[HeldOut, ...]:
             samples = open_samples(source.prefix, "valid", sequence_length=data.section.sequence_length, seed=0)
             held_out.append(HeldOut(source.name, samples, split.utf8_bytes))
     return tuple(held_out)
+
+
+def _read_source(data: DataSection, source: BlendSource) -> DataSource:
+    manifest, length = load_manifest(source.data), data.sequence_length
+    samples = -(-manifest.splits["train"].tokens // length)
+    if data.packing == "best_fit":  # how many there are, and whether they are there, only the packing knows
+        samples = open_samples(source.data, sequence_length=length, packing="best_fit").samples_per_epoch
+    return DataSource(source.label, source.data, manifest, samples)
 
 
 def _base_weights(data: DataSection, sources: tuple[DataSource, ...]) -> tuple[Fraction, ...]:
