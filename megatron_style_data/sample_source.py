@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from megatron_style_data.errors import SettingError
 from megatron_style_data.megatron_order import MegatronSamples
+from megatron_style_data.packed_samples import PackedSamples
 from megatron_style_data.samples import Batch, Samples
 
 PackingName: TypeAlias = Literal["concatenate", "best_fit"]
@@ -59,13 +60,13 @@ def open_samples(
         split: "train", "valid" or "test".
         sequence_length: S, targets a sample.
         seed: Chooses the order.
-        shuffle: False: in the order of the text, the same in every epoch.
+        shuffle: False: in the order of the text (packed: of the packing), the same in every epoch.
         packing: "concatenate" cuts one long text into samples; "best_fit" keeps documents whole where they fit.
         order: "index_free" computes each place when it is asked for; "megatron" is the order of Megatron-LM.
         total_samples: Samples of the whole run; only Megatron's order depends on it.
 
     Raises:
-        MissingInputError: No finished dataset there.
+        MissingInputError: No finished dataset there, or it is to be best-fit packed and is not.
         BadDataError: Files and manifest do not belong together, or the dataset has no such split.
         SettingError: A setting that cannot be used, or two that cannot go together.
     """
@@ -75,7 +76,7 @@ def open_samples(
             prefix, split, sequence_length=sequence_length, seed=seed, total_samples=total_samples
         )
     if packing == "best_fit":
-        raise SettingError("packing best_fit cannot be opened yet; use concatenate.")
+        return PackedSamples.open(prefix, split, sequence_length=sequence_length, seed=seed, shuffle=shuffle)
     return Samples.open(prefix, split, sequence_length=sequence_length, seed=seed, shuffle=shuffle)
 
 
