@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from zhgpt.cli.data_mix import mix
+from zhgpt.cli.data_pack import pack
 from zhgpt.cli.data_progress import progress
 from zhgpt.errors import SettingError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(mix)
+app.command()(pack)
 
 
 @app.command()
