@@ -7,7 +7,8 @@ import numpy as np
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from benchmarks.measure import Comparison, compare
-from megatron_style_data.build import BuildSettings, build
+from megatron_style_data.build import build
+from megatron_style_data.build_settings import BuildSettings
 from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs, read_documents
 
 

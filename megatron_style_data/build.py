@@ -1,108 +1,42 @@
-"""Builds an indexed dataset from raw text: read, encode, split, write, measure, publish.
+"""Builds an indexed dataset from raw text: plan, encode unit by unit, split, write, measure, publish.
 
 The output (.bin, .idx and .meta.json, byte for byte) depends on texts, order of the inputs, tokenizer and settings; not
-on the number of workers, on interruptions, on time or on where it is built.
+on the number of workers, processes or machines, on interruptions, on time or on where it is built.
 """
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from megatron_style_data.atomic import atomic_write_bytes
-from megatron_style_data.build_assembly import split_records, write_files
-from megatron_style_data.build_parts import BuildParts, locked_folder, path_building
-from megatron_style_data.build_reading import CorpusReading
-from megatron_style_data.encoding_processes import EncodingJob, encoder
+from megatron_style_data.build_assembly import TokenFiles, document_order, split_records, write_files
+from megatron_style_data.build_folder import private_folder, shared_folder
+from megatron_style_data.build_plan import Unit, unit_key
+from megatron_style_data.build_preparation import Preparation, encoding_job, prepare, return_free_memory, signature
+from megatron_style_data.build_settings import BuildProgress, BuildResult, BuildSettings, Report, silent
+from megatron_style_data.build_sources import Sources
+from megatron_style_data.build_units import (
+    RECORD,
+    FinishedUnit,
+    finished_unit,
+    path_tokens,
+    read_records,
+    remove_unfinished,
+)
+from megatron_style_data.encoding_processes import encode_units
 from megatron_style_data.entropy import measure_floor
-from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError
-from megatron_style_data.indexed_dataset import IndexedDataset, TokenDtype, choose_dtype
-from megatron_style_data.input_size import estimated_text_bytes
-from megatron_style_data.manifest import Manifest, SourceRecord, describe_tokenizer, manifest_bytes, path_manifest
-from megatron_style_data.publish import ASIDE, publish, refuse_existing, take_back_unfinished
-from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs
-from megatron_style_data.splits import assign_splits, check_fractions
-from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
+from megatron_style_data.errors import SettingError, StorageError
+from megatron_style_data.indexed_dataset import IndexedDataset
+from megatron_style_data.manifest import Manifest, manifest_bytes, path_manifest
+from megatron_style_data.publish import ASIDE, publish
+from megatron_style_data.readers import refuse_empty_corpus
+from megatron_style_data.splits import assign_splits
 
-# Raised when the same input would give other parts, so that a build never goes on from parts of an older kind.
-_PARTS_VERSION = 1
-_BYTES_WORTH_A_WORKER = 1 << 20
+_UNITS_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """What a build does. `workers` and `force` do not change the output.
-
-    Attributes:
-        inputs: Files, folders and globs.
-        tokenizer: Folder or file of the tokenizer.
-        output: PREFIX of the dataset.
-        workers: Encoding processes.
-        valid_fraction: Share of the documents of each source held out for evaluation during training.
-        test_fraction: Share held out for the end.
-        seed: Decides which documents are held out.
-        format: Format of the inputs, or "auto".
-        read: How the inputs are read.
-        dtype: Type of the token ids.
-        end_of_text: The token that ends a document, where the tokenizer's files do not say.
-        force: Replace what is there.
-    """
-
-    inputs: Sequence[str]
-    tokenizer: str
-    output: Path
-    workers: int = 1
-    valid_fraction: float = 0.01
-    test_fraction: float = 0.0
-    seed: int = 0
-    format: str = "auto"
-    read: ReadOptions = field(default_factory=ReadOptions)
-    dtype: TokenDtype = "auto"
-    end_of_text: str | None = None
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BuildProgress:
-    """How far a build is.
-
-    Attributes:
-        stage: "encoding", then "writing", then "measuring".
-        documents: Documents encoded so far, those of an interrupted build included.
-        utf8_bytes: Bytes of their texts.
-        estimated_bytes: About how many bytes of text the inputs hold.
-    """
-
-    stage: str
-    documents: int
-    utf8_bytes: int
-    estimated_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class BuildResult:
-    """What a build made, and what it left out.
-
-    Attributes:
-        manifest: The dataset's manifest.
-        counters: What was read, changed and dropped, with the first places.
-        skipped_files: Files in folders and globs whose names say no format.
-        resumed_documents: Documents taken over from an interrupted build.
-    """
-
-    manifest: Manifest
-    counters: ReadCounters
-    skipped_files: list[Path]
-    resumed_documents: int
-
-
-def build(settings: BuildSettings, report: Callable[[BuildProgress], None] = lambda progress: None) -> BuildResult:
+def build(settings: BuildSettings, report: Report = silent) -> BuildResult:
     """Builds a dataset and publishes it.
 
     Raises:
@@ -111,121 +45,169 @@ def build(settings: BuildSettings, report: Callable[[BuildProgress], None] = lam
         SettingError: Fractions, workers, format or dtype that cannot be.
         StorageError: The output exists, is being built, or cannot be written.
     """
-    check_fractions(settings.valid_fraction, settings.test_fraction)
-    tokenizer = load_tokenizer(settings.tokenizer, end_of_text=settings.end_of_text)
-    dtype = choose_dtype(tokenizer.vocab_size, settings.dtype)
-    skipped: list[Path] = []
-    files = expand_inputs(settings.inputs, settings.format, skipped=skipped)
-    estimated_bytes = estimated_text_bytes(files)
-    reading = CorpusReading(files, settings.read, settings.seed)
-    job = EncodingJob(settings.tokenizer, tokenizer.end_of_text, tokenizer.fingerprint, dtype, settings.seed)
+    preparation = prepare(settings)
+    return_free_memory()
+    with private_folder(settings.output, settings.force) as folder:
+        remove_unfinished(folder)
+        work = _Work(settings, preparation, report)
+        work.encode(folder, preparation.units)
+        return work.assemble(folder)
 
-    def tell(stage: str) -> None:
-        report(BuildProgress(stage, parts.documents, parts.utf8_bytes, estimated_bytes))
 
-    with _private_folder(settings) as folder, BuildParts(folder, dtype, _signature(job)) as parts:
-        tell("encoding")
-        with encoder(job, _useful_workers(settings.workers, estimated_bytes)) as encode:
-            for _ in reading.encode_into(parts, encode):
-                tell("encoding")
-        parts.make_safe()
-        tell("writing")
-        manifest = _assemble(settings, tokenizer, reading, parts, lambda: tell("measuring"))
+def build_share(settings: BuildSettings, share: int, shares: int, report: Report = silent) -> int:
+    """Encodes one share of the units of a build, for `assemble` to put together.
+
+    Shares may run at the same time, in any order, more than once, and on any machines that see inputs and output.
+
+    Args:
+        settings: The whole build, the same for every share.
+        share: Which one, from 1.
+        shares: How many there are.
+        report: Told how far the share is.
+
+    Returns:
+        Documents of the share.
+
+    Raises:
+        SettingError: No such share. Also what ``build`` raises.
+    """
+    if not 1 <= share <= shares:
+        raise SettingError(f"share {share}/{shares}: expected a number from 1 to {shares}, such as 1/{max(1, shares)}.")
+    preparation = prepare(settings)
+    return_free_memory()
+    with shared_folder(settings.output, settings.force) as folder:
+        work = _Work(settings, preparation, report)
+        work.encode(folder, preparation.units[share - 1 :: shares])
+        return work.documents
+
+
+def assemble(settings: BuildSettings, report: Report = silent) -> BuildResult:
+    """Puts the shares of a build together and publishes the dataset: the same bytes as ``build`` gives.
+
+    Raises:
+        StorageError: Units are missing, as shares have not run, or ran with other settings or other files.
+            Also what ``build`` raises.
+    """
+    preparation = prepare(settings, encodes=False)
+    return_free_memory()
+    with private_folder(settings.output, settings.force, keep=True) as folder:
+        work = _Work(settings, preparation, report)
+        work.take_finished(folder)
+        return work.assemble(folder)
+
+
+class _Work:
+    """A build while it is done.
+
+    Attributes:
+        documents: Documents encoded so far.
+    """
+
+    def __init__(self, settings: BuildSettings, preparation: Preparation, report: Report) -> None:
+        self._settings, self._preparation, self._report = settings, preparation, report
+        self._finished: dict[int, FinishedUnit] = {}
+        self.documents = self._utf8_bytes = 0
+        self._resumed_documents = self._resumed_bytes = 0
+
+    def encode(self, folder: Path, units: Sequence[Unit]) -> None:
+        """Brings `units` to the disk."""
+        self._tell("encoding")
+        job = encoding_job(self._settings, self._preparation, folder)
+        for number, step in encode_units(job, units, self._preparation.workers):
+            self.documents += step.documents
+            self._utf8_bytes += step.utf8_bytes
+            if step.unit is not None:
+                self._finished[number] = step.unit.unit
+                if step.unit.resumed:
+                    self._resumed_documents += step.unit.unit.documents
+                    self._resumed_bytes += step.unit.unit.utf8_bytes
+            self._tell("encoding")
+
+    def take_finished(self, folder: Path) -> None:
+        """Takes the units as they are on the disk."""
+        units = self._preparation.units
+        expected = signature(self._settings, self._preparation)
+        missing = []
+        for unit in units:
+            found = finished_unit(folder, unit.number)
+            if found is None or found.key != unit_key(unit, expected):
+                missing.append(unit.number + 1)
+            else:
+                self._finished[unit.number] = found
+                self.documents += found.documents
+                self._utf8_bytes += found.utf8_bytes
+        if missing:
+            named = ", ".join(map(str, missing[:_UNITS_NAMED])) + (" …" if len(missing) > _UNITS_NAMED else "")
+            raise StorageError(
+                f"{folder}: {len(missing)} of {len(units)} units are not there, or are of other settings or files "
+                f"(units {named}); with n shares, unit u is in share (u - 1) mod n + 1. Run the missing shares with the "
+                "settings of this command, then this one again; without --assemble it encodes them itself."
+            )
+
+    def assemble(self, folder: Path) -> BuildResult:
+        """Writes, measures and publishes the dataset."""
+        self._tell("writing")
+        finished = [self._finished[unit.number] for unit in self._preparation.units]
+        sources = Sources(self._preparation.files, self._preparation.units, finished)
+        if self.documents == 0:
+            refuse_empty_corpus(self._preparation.files, sources.total())
+        manifest = self._write(folder, finished, sources)
         atomic_write_bytes(path_manifest(folder / ASIDE), manifest_bytes(manifest))
-        publish(folder, settings.output)
-    return BuildResult(manifest, reading.total(), skipped, reading.resumed_documents)
-
-
-@contextmanager
-def _private_folder(settings: BuildSettings) -> Iterator[Path]:
-    """The locked folder of this build; it stays when the build is interrupted, so that the next one can go on."""
-    folder = path_building(settings.output)
-    with locked_folder(folder):
-        try:
-            take_back_unfinished(folder, settings.output)
-            if not settings.force:
-                refuse_existing(settings.output)
-        except StorageError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        try:
-            yield folder
-        except (BadDataError, MissingInputError, SettingError):
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _useful_workers(workers: int, estimated_bytes: int) -> int:
-    """Fewer than asked for where starting them would take longer than the work."""
-    return min(workers, 1 + estimated_bytes // _BYTES_WORTH_A_WORKER)
-
-
-def _signature(job: EncodingJob) -> str:
-    """What the encoded documents depend on besides their texts."""
-    content = [_PARTS_VERSION, job.fingerprint, job.end_of_text, job.dtype, job.seed]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _assemble(
-    settings: BuildSettings,
-    tokenizer: Tokenizer,
-    reading: CorpusReading,
-    parts: BuildParts,
-    before_measuring: Callable[[], None],
-) -> Manifest:
-    """Writes .bin and .idx aside and describes them."""
-    records = parts.records()
-    lengths = np.array(records["length"])
-    splits = assign_splits(
-        np.array(records["hash"]), np.array(records["source"]), settings.valid_fraction, settings.test_fraction
-    )
-    prefix = parts.folder / ASIDE
-    checksums = write_files(prefix, parts.tokens(), lengths, splits)
-    ranges = split_records(records, splits)
-    dataset = IndexedDataset.open(prefix)
-    before_measuring()
-    return Manifest(
-        origin="built",
-        tokenizer=describe_tokenizer(tokenizer, settings.tokenizer, settings.output),
-        dtype=dataset.dtype,
-        documents=len(records),
-        sequences=len(records),
-        tokens=parts.token_count,
-        utf8_bytes=int(records["utf8_bytes"].sum()),
-        documents_without_end_of_text=0,
-        checksums=checksums,
-        splits=ranges,
-        sources=_source_records(records, reading),
-        settings=_recorded_settings(settings),
-        floor=measure_floor(dataset.tokens, ranges, tokenizer.vocab_size),
-    )
-
-
-def _source_records(records: NDArray[np.void], reading: CorpusReading) -> list[SourceRecord]:
-    number = len(reading.sources)
-    documents = np.bincount(records["source"], minlength=number)
-    # Sums of integers below 2**53 are exact in the floats that bincount adds in.
-    tokens = np.bincount(records["source"], records["length"], minlength=number)
-    utf8_bytes = np.bincount(records["source"], records["utf8_bytes"], minlength=number)
-    return [
-        SourceRecord(
-            name=name,
-            documents=int(documents[source]),
-            tokens=int(tokens[source]),
-            utf8_bytes=int(utf8_bytes[source]),
-            dropped=dict(sorted(reading.counters[source].dropped.items())),
-            changed=dict(sorted(reading.counters[source].changes.items())),
+        publish(folder, self._settings.output)
+        return BuildResult(
+            manifest=manifest,
+            counters=sources.total(),
+            skipped_files=self._preparation.skipped,
+            resumed_documents=self._resumed_documents,
+            encoder=self._preparation.encoder.words,
         )
-        for source, name in enumerate(reading.sources)
-    ]
 
+    def _write(self, folder: Path, finished: Sequence[FinishedUnit], sources: Sources) -> Manifest:
+        """Writes .bin and .idx aside and describes them."""
+        settings, tokenizer = self._settings, self._preparation.tokenizer
+        records = np.empty(sum(unit.documents for unit in finished), RECORD)
+        start = 0
+        for number, unit in enumerate(finished):
+            records[start : start + unit.documents] = read_records(folder, number, unit.documents)
+            start += unit.documents
+        lengths, utf8_bytes = records["length"].copy(), records["utf8_bytes"].copy()
+        splits = assign_splits(
+            records["hash"].copy(), sources.of_documents, settings.valid_fraction, settings.test_fraction
+        )
+        order = document_order(splits, settings.seed if settings.shuffle_documents else None)
+        files = TokenFiles(
+            paths=[path_tokens(folder, number) for number in range(len(finished))],
+            tokens=[unit.tokens for unit in finished],
+            dtype=self._preparation.dtype,
+        )
+        checksums = write_files(folder / ASIDE, files, lengths, order)
+        ranges = split_records(lengths, utf8_bytes, splits)
+        dataset = IndexedDataset.open(folder / ASIDE)
+        self._tell("measuring")
+        return Manifest(
+            origin="built",
+            tokenizer=tokenizer,
+            dtype=dataset.dtype,
+            documents=len(records),
+            sequences=len(records),
+            tokens=len(dataset.tokens),
+            utf8_bytes=int(utf8_bytes.sum()),
+            documents_without_end_of_text=0,
+            checksums=checksums,
+            splits=ranges,
+            sources=sources.records(lengths, utf8_bytes),
+            settings=settings.recorded(),
+            floor=measure_floor(dataset.tokens, ranges, tokenizer.vocab_size),
+        )
 
-def _recorded_settings(settings: BuildSettings) -> dict[str, str | int | float | bool | None]:
-    return {
-        "valid_fraction": settings.valid_fraction,
-        "test_fraction": settings.test_fraction,
-        "seed": settings.seed,
-        "format": settings.format,
-        **asdict(settings.read),
-    }
+    def _tell(self, stage: str) -> None:
+        self._report(
+            BuildProgress(
+                stage=stage,
+                documents=self.documents,
+                utf8_bytes=self._utf8_bytes,
+                resumed_bytes=self._resumed_bytes,
+                estimated_bytes=self._preparation.estimated_bytes,
+                encoder=self._preparation.encoder.words,
+            )
+        )

@@ -7,10 +7,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from megatron_style_data.indexed_dataset import Tokens
-from megatron_style_data.tokenizer import Tokenizer
-
-# Stays below the size from which encode_batch starts threads of its own: parallel work is done by processes here.
-BATCH_CHARACTERS = 1 << 17
+from megatron_style_data.tokenizer.fast_encoding import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +32,27 @@ def text_hash(utf8: bytes, seed: int) -> int:
     return int(xxhash.xxh3_64_intdigest(utf8, seed=seed & (1 << 64) - 1))
 
 
-def encode_texts(tokenizer: Tokenizer, texts: list[str], dtype: str, seed: int) -> EncodedTexts:
+def encode_texts(encoder: Encoder, texts: list[str], end_of_text_id: int, dtype: str, seed: int) -> EncodedTexts:
     """Encodes texts as documents of a dataset.
 
     Args:
-        tokenizer: Takes the texts as plain text.
+        encoder: Takes the texts as plain text.
         texts: Normalised texts.
+        end_of_text_id: Ends every document.
         dtype: Name of the token type; every id fits.
         seed: Keys the hashes.
     """
-    ids = tokenizer.encode_batch(texts)
-    end_of_text = np.array([tokenizer.end_of_text_id], dtype)
+    flat = encoder.encode_flat(texts)
+    tokens = np.full(len(flat.ids) + len(texts), end_of_text_id, dtype)
+    start = 0
+    for number, length in enumerate(flat.lengths.tolist()):
+        end = start + length
+        tokens[start + number : end + number] = flat.ids[start:end]
+        start = end
     encoded = [text.encode() for text in texts]
-    pieces = [piece for text_ids in ids for piece in (np.array(text_ids, dtype), end_of_text)]
     return EncodedTexts(
-        tokens=np.concatenate(pieces) if pieces else np.empty(0, dtype),
-        lengths=np.array([len(text_ids) + 1 for text_ids in ids], np.int64),
+        tokens=tokens,
+        lengths=flat.lengths + 1,
         utf8_bytes=np.array([len(utf8) for utf8 in encoded], np.int64),
         hashes=np.array([text_hash(utf8, seed) for utf8 in encoded], np.uint64),
     )

@@ -1,4 +1,4 @@
-"""Encoding on several processors: one worker process each, results in the order of the texts, nobody left behind.
+"""Encoding on several processors: one worker process each, which reads, encodes and writes whole units by itself.
 
 A worker is ``python -m megatron_style_data.encoding_worker`` on one end of a socket pair of its own. It ends when the
 other end closes, so no worker outlives the build, however that ends (also by kill -9). Workers are fresh interpreters:
@@ -9,72 +9,68 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeAlias
+from typing import Any
 
-from megatron_style_data.encoding import EncodedTexts, encode_texts
+from megatron_style_data.build_plan import Unit
+from megatron_style_data.encoding_units import EncodingJob, UnitDone, encode_unit
 from megatron_style_data.errors import SettingError, UserError
-from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
 
-EncodeAll: TypeAlias = Callable[[Iterable[list[str]]], Iterator[EncodedTexts]]
-
-# How many batches may be ahead of the oldest unfinished one: bounds memory when one document takes very long.
-_BATCHES_AHEAD_PER_WORKER = 4
 _FAREWELL_SECONDS = 10
+# Workers are the parallelism: libraries in them shall start no threads.
+_ONE_THREAD = ("RAYON_NUM_THREADS=1", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false")
 
 
 @dataclass(frozen=True, slots=True)
-class EncodingJob:
-    """What a worker needs to know; sent to it first."""
+class Done:
+    """A step forward: documents encoded since the last one, and the unit that is finished with them, if any.
 
-    tokenizer_path: str
-    end_of_text: str
-    fingerprint: str
-    dtype: str
-    seed: int
+    Attributes:
+        documents: How many.
+        utf8_bytes: Bytes of their texts.
+        unit: The unit's result where it is finished now.
+    """
 
-    def load(self) -> Tokenizer:
-        """The tokenizer, which must still be the one the build began with.
-
-        Raises:
-            UserError: Another file lies there now.
-        """
-        tokenizer = load_tokenizer(self.tokenizer_path, end_of_text=self.end_of_text)
-        if tokenizer.fingerprint != self.fingerprint:
-            raise UserError(f"{self.tokenizer_path}: the tokenizer changed during the build; start the build again.")
-        return tokenizer
+    documents: int
+    utf8_bytes: int
+    unit: UnitDone | None = None
 
 
-@contextmanager
-def encoder(job: EncodingJob, workers: int) -> Iterator[EncodeAll]:
-    """Yields a function from batches of texts to their encodings, in order; its workers end with the block.
+def encode_units(job: EncodingJob, units: Sequence[Unit], workers: int) -> Iterator[tuple[int, Done]]:
+    """Brings units to the disk and yields (number of the unit, what was done), in any order; the workers end with the iterator.
 
     Args:
-        job: What to encode with.
-        workers: Processes; with 1 the work is done in this one.
+        job: How.
+        units: What.
+        workers: Processes; with 0 the work is done in this one.
 
     Raises:
-        SettingError: workers < 1.
-        UserError: A worker was killed.
+        SettingError: workers < 0.
+        UserError: A worker was killed, or what ``encode_unit`` raises.
     """
-    if workers < 1:
+    if workers < 0:
         raise SettingError(f"workers {workers}: expected at least 1.")
-    if workers == 1:
-        tokenizer = job.load()
-        yield lambda batches: (encode_texts(tokenizer, texts, job.dtype, job.seed) for texts in batches)
+    if workers == 0:
+        encoder = job.encoder()
+        for unit in units:
+            done = encode_unit(unit, job, encoder)
+            yield unit.number, Done(done.unit.documents, done.unit.utf8_bytes, done)
         return
     with ExitStack() as stack:
-        crew = [stack.enter_context(_worker(job)) for _ in range(workers)]
-        yield lambda batches: _encode_in_order(crew, batches)
+        crew = [stack.enter_context(_worker(job)) for _ in range(min(workers, len(units)))]
+        yield from _distribute(crew, units)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: "Connection[Any, Any]"
+    unit: int = -1
+    documents: int = 0
+    utf8_bytes: int = 0
 
 
 @contextmanager
@@ -83,7 +79,7 @@ def _worker(job: EncodingJob) -> Iterator[_Worker]:
     with theirs:
         process = subprocess.Popen(
             # -P: a file in the working directory must not pass for a library.
-            [sys.executable, "-P", "-m", "megatron_style_data.encoding_worker", str(theirs.fileno())],
+            ["env", *_ONE_THREAD, sys.executable, "-P", "-m", f"{__package__}.encoding_worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             # Ctrl-C in a terminal is for the build, which then closes the sockets.
@@ -102,47 +98,55 @@ def _worker(job: EncodingJob) -> Iterator[_Worker]:
             process.wait()
 
 
-def _encode_in_order(crew: list[_Worker], batches: Iterable[list[str]]) -> Iterator[EncodedTexts]:
-    """Gives each idle worker the next batch and yields the results by number."""
-    # A worker holds one batch at a time: with more, both sides could wait for the other to read.
-    numbered = enumerate(batches)
-    idle, busy = list(crew), dict[Any, tuple[_Worker, int]]()
-    finished: dict[int, EncodedTexts] = {}
-    next_out, next_in, more = 0, 0, True
-    while more or busy or finished:
-        while more and idle and next_in - next_out < _BATCHES_AHEAD_PER_WORKER * len(crew):
-            item = next(numbered, None)
-            if item is None:
-                more = False
-                break
-            next_in = item[0] + 1
-            worker = idle.pop()
-            _send(worker, item[1])
-            busy[worker.connection] = (worker, item[0])
-        for ready in wait(list(busy)) if busy else []:
-            worker, number = busy.pop(ready)
-            finished[number] = _receive(worker)
-            idle.append(worker)
-        while next_out in finished:
-            yield finished.pop(next_out)
-            next_out += 1
+def _distribute(crew: list[_Worker], units: Sequence[Unit]) -> Iterator[tuple[int, Done]]:
+    """Gives each idle worker the next unit; a worker holds one at a time."""
+    waiting = iter(units)
+    busy: dict[Any, _Worker] = {}
+
+    def employ(worker: _Worker) -> None:
+        unit = next(waiting, None)
+        if unit is not None:
+            _send(worker, unit)
+            worker.unit = unit.number
+            busy[worker.connection] = worker
+
+    for worker in crew:
+        employ(worker)
+    while busy:
+        for ready in wait(list(busy)):
+            worker = busy[ready]
+            number, done = worker.unit, _step(worker, _receive(worker))
+            if done.unit is not None:
+                del busy[ready]
+                employ(worker)
+            yield number, done
 
 
-def _send(worker: _Worker, texts: list[str]) -> None:
+def _step(worker: _Worker, answer: UnitDone | tuple[int, int]) -> Done:
+    if isinstance(answer, tuple):
+        worker.documents += answer[0]
+        worker.utf8_bytes += answer[1]
+        return Done(*answer)
+    done = Done(answer.unit.documents - worker.documents, answer.unit.utf8_bytes - worker.utf8_bytes, answer)
+    worker.documents = worker.utf8_bytes = 0
+    return done
+
+
+def _send(worker: _Worker, unit: Unit) -> None:
     try:
-        worker.connection.send(texts)
+        worker.connection.send(unit)
     except (BrokenPipeError, ConnectionResetError) as error:
         raise _lost(worker) from error
 
 
-def _receive(worker: _Worker) -> EncodedTexts:
+def _receive(worker: _Worker) -> UnitDone | tuple[int, int]:
     try:
         answer = worker.connection.recv()
     except (EOFError, ConnectionResetError) as error:
         raise _lost(worker) from error
     if isinstance(answer, UserError):
         raise answer
-    assert isinstance(answer, EncodedTexts)
+    assert isinstance(answer, (UnitDone, tuple))
     return answer
 
 

@@ -14,8 +14,8 @@ from megatron_style_data.errors import BadDataError, MissingInputError, StorageE
 from megatron_style_data.readers.parts import FilePart
 
 _PIECE_BYTES = 1 << 18
-# Small, because what comes out of one piece is held whole and zstd packs repetition thousands of times.
-_ZSTD_PIECE_BYTES = 1 << 14
+# Small, because what comes out of one piece is held whole and zstd packs repetition 32,000 times.
+_ZSTD_PIECE_BYTES = 1 << 11
 _ZSTD_LARGEST_WINDOW = 1 << 31
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -137,7 +137,7 @@ def _zstd_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
     try:
         while packed := file.read(_ZSTD_PIECE_BYTES):
             while packed:
-                yield frame.decompress(packed)
+                yield from _cut(frame.decompress(packed))
                 inside = not frame.eof
                 packed = b"" if inside else frame.unused_data
                 if not inside:
@@ -148,8 +148,27 @@ def _zstd_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
         raise BadDataError(f"{path}: the zstd data is cut off; get the whole file again.")
 
 
+def _cut(data: bytes) -> Iterator[bytes]:
+    """``data`` in pieces of the usual size: one of 30 MB of line ends would become 30 million lines at once."""
+    if len(data) <= _PIECE_BYTES:
+        yield data
+        return
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
+
+
 _DECOMPRESSORS: Mapping[str, Callable[[Path, BinaryIO], Iterator[bytes]]] = MappingProxyType(
     {"plain": _plain_pieces, "gzip": _gzip_pieces, "zstd": _zstd_pieces}
+)
+# Kinds of files that are no text and are not unpacked here: first bytes, name, and what unpacks them.
+_ARCHIVES: Mapping[bytes, tuple[str, str]] = MappingProxyType(
+    {
+        b"PK\x03\x04": ("a zip archive", "unzip"),
+        b"Rar!": ("a RAR archive", "unrar x"),
+        b"7z\xbc\xaf": ("a 7-zip archive", "7z x"),
+        b"\xfd7zX": ("xz data", "xz -d"),
+        b"BZh": ("bzip2 data", "bzip2 -d"),
+    }
 )
 _COMPRESSION_NAMES: Mapping[str, str] = MappingProxyType({".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"})
 
@@ -158,6 +177,9 @@ def _compression_of(path: Path, file: BinaryIO) -> str:
     start = file.read(4)
     file.seek(0)
     found = "plain"
+    for magic, (what, unpacker) in _ARCHIVES.items():
+        if start.startswith(magic):
+            raise BadDataError(f"{path}: is {what}; expected text, gzip or zstd. Unpack it ({unpacker}) and read that.")
     if start.startswith(b"\x1f\x8b"):
         found = "gzip"
     elif start == b"\x28\xb5\x2f\xfd" or (start[1:] == b"\x2a\x4d\x18" and 0x50 <= start[0] <= 0x5F):

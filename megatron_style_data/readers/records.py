@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from megatron_style_data.errors import BadDataError
 from megatron_style_data.readers.bad_documents import BadDocuments
+from megatron_style_data.readers.counters import ReadCounters
+from megatron_style_data.readers.parts import FilePart
 from megatron_style_data.readers.schemas import Extracted, Record, Schema
 from megatron_style_data.readers.schemas.schema import string_or_why
 from megatron_style_data.readers.text_fields import TEXT_FIELDS, choose_text_field
@@ -36,7 +40,7 @@ def documents_of(
         BadDataError: The first record has no text field, or a bad record is refused.
     """
     if schema is None or bad.options.text_field is not None:
-        yield from _from_one_field(records(bad), unit, bad)
+        yield from _from_one_field(records(bad), _field_of_the_file(records, unit, bad), unit, bad)
     elif schema.goes_on is None:
         for number, extracted in _extracted(records(bad), unit, schema, bad):
             yield RawDocument(number, extracted.text, dict(extracted.fields))
@@ -77,9 +81,8 @@ def _one_dialogue(place: int, turns: list[Extracted]) -> RawDocument:
     return RawDocument(place, text, {**turns[0].fields, "conversations": said})
 
 
-def _from_one_field(records: Records, unit: str, bad: BadDocuments) -> Iterator[RawDocument]:
+def _from_one_field(records: Records, text_field: str | None, unit: str, bad: BadDocuments) -> Iterator[RawDocument]:
     """The field is chosen at the first record and holds for the file."""
-    text_field: str | None = None
     for number, record, content in records:
         place = f"{unit} {number}"
         if text_field is None:
@@ -91,6 +94,23 @@ def _from_one_field(records: Records, unit: str, bad: BadDocuments) -> Iterator[
             yield RawDocument(number, value, {name: item for name, item in record.items() if name != text_field})
         else:
             bad.take("no_text", place, why, _bytes_of(record, content))
+
+
+def _field_of_the_file(records: Callable[[BadDocuments], Records], unit: str, bad: BadDocuments) -> str | None:
+    """The text field by the records before the part that is read; None where there are none, or none that tells."""
+    part = bad.file.part
+    if part is None or part.start == 0:
+        return None
+    before = replace(bad.file, part=FilePart(0, part.start))
+    unheard = BadDocuments(before, replace(bad.options, on_bad="skip", max_bad=None), ReadCounters(), bad.encoding)
+    try:
+        for number, record, content in records(unheard):
+            found = _choose(record, f"{unit} {number}", unheard, content)
+            if found is not None:
+                return found
+    except BadDataError:  # whoever reads that part will say it
+        pass
+    return None
 
 
 def _choose(record: Record, place: str, bad: BadDocuments, content: bytes | None) -> str | None:

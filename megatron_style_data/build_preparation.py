@@ -1,0 +1,130 @@
+"""What a build finds out before it encodes: tokenizer, inputs, plan, and which encoder gives the tokenizer's ids."""
+
+import ctypes
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from megatron_style_data.atomic import atomic_write_text
+from megatron_style_data.build_plan import Unit, plan_units
+from megatron_style_data.build_settings import BuildSettings
+from megatron_style_data.encoding_units import EncodingJob, slice_texts
+from megatron_style_data.errors import SettingError
+from megatron_style_data.indexed_dataset import choose_dtype
+from megatron_style_data.input_size import estimated_text_bytes
+from megatron_style_data.manifest import TokenizerRecord, describe_tokenizer
+from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, expand_inputs
+from megatron_style_data.splits import check_fractions
+from megatron_style_data.tokenizer import load_tokenizer
+from megatron_style_data.tokenizer.fast_encoding import EncoderChoice, choose_encoder
+from megatron_style_data.tokenizer.loading import find_tokenizer_file
+
+# Raised when the same input would give other units, so that a build never goes on from units of an older kind.
+_UNITS_VERSION = 1
+# Below this many bytes of text it takes longer to start a process, or to compare encoders, than to encode.
+_BYTES_WORTH_A_WORKER = 1 << 20
+_SAMPLED_PLACES = 16
+_SAMPLED_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """All that is known before the first document is encoded.
+
+    Attributes:
+        tokenizer: The tokenizer, as the manifest describes it.
+        dtype: Name of the token type.
+        files: The corpus.
+        skipped: Files in folders and globs whose names say no format.
+        units: The plan.
+        estimated_bytes: About how many bytes of text there are.
+        workers: Processes that are worth starting; 0: the work is done in this one.
+        encoder: Which encoder, and why.
+    """
+
+    tokenizer: TokenizerRecord
+    dtype: str
+    files: list[InputFile]
+    skipped: list[Path]
+    units: list[Unit]
+    estimated_bytes: int
+    workers: int
+    encoder: EncoderChoice
+
+
+def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
+    """Looks at tokenizer and inputs.
+
+    Args:
+        settings: The build.
+        encodes: Whether anything will be encoded; else no encoder is chosen.
+
+    Raises:
+        MissingInputError: An input or the tokenizer is not there.
+        BadDataError: One of them cannot be read.
+        SettingError: Fractions, workers, format or dtype that cannot be.
+    """
+    check_fractions(settings.valid_fraction, settings.test_fraction)
+    if settings.workers < 1:
+        raise SettingError(f"workers {settings.workers}: expected at least 1.")
+    tokenizer = load_tokenizer(settings.tokenizer, end_of_text=settings.end_of_text)
+    dtype = choose_dtype(tokenizer.vocab_size, settings.dtype)
+    skipped: list[Path] = []
+    files = expand_inputs(settings.inputs, settings.format, skipped=skipped)
+    units = plan_units(files)
+    estimated_bytes = estimated_text_bytes(files)
+    workers = min(settings.workers, estimated_bytes // _BYTES_WORTH_A_WORKER) if encodes else 0
+    choice = EncoderChoice(None, f"{tokenizer.kind}, as there is little text" if encodes else "")
+    if workers > 0:
+        content = find_tokenizer_file(Path(settings.tokenizer)).read_bytes()
+        choice = choose_encoder(tokenizer, content, list(_sample(units, settings.read)))
+    record = describe_tokenizer(tokenizer, settings.tokenizer, settings.output)
+    return Preparation(record, dtype, files, skipped, units, estimated_bytes, workers, choice)
+
+
+def encoding_job(settings: BuildSettings, preparation: Preparation, folder: Path) -> EncodingJob:
+    """What the workers of a build in ``folder`` are told; the fast encoder's definition is written there."""
+    definition = None
+    if preparation.encoder.definition is not None:
+        definition = folder / "encoder.json"
+        atomic_write_text(definition, preparation.encoder.definition)
+    return EncodingJob(
+        folder=folder,
+        signature=signature(settings, preparation),
+        options=settings.read,
+        tokenizer_path=settings.tokenizer,
+        fingerprint=preparation.tokenizer.fingerprint,
+        end_of_text=preparation.tokenizer.end_of_text,
+        end_of_text_id=preparation.tokenizer.end_of_text_id,
+        definition=definition,
+        dtype=preparation.dtype,
+        seed=settings.seed,
+    )
+
+
+def signature(settings: BuildSettings, preparation: Preparation) -> str:
+    """What every unit depends on besides its input. The encoder is not part of it: every encoder gives the same ids."""
+    tokenizer = preparation.tokenizer
+    content = [_UNITS_VERSION, tokenizer.fingerprint, tokenizer.end_of_text, preparation.dtype, settings.seed]
+    return hashlib.sha256(json.dumps([*content, asdict(settings.read)]).encode()).hexdigest()
+
+
+def return_free_memory() -> None:
+    """Gives freed memory back to the system, which glibc keeps: tokenizers take much of it before the workers start."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _sample(units: Sequence[Unit], options: ReadOptions) -> Iterator[str]:
+    """Beginnings of documents from all over the corpus."""
+    slices = [piece for unit in units for piece in unit.slices]
+    step = max(1, len(slices) // _SAMPLED_PLACES)
+    for piece in slices[::step]:
+        with closing(slice_texts(piece, options, ReadCounters())) as texts:
+            for text in islice(texts, 1):
+                yield text[:_SAMPLED_CHARACTERS]
