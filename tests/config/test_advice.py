@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from zhgpt.config.advice import GPT3_LEARNING_RATES, RunNumbers, usual_learning_rate, warnings_for
+from zhgpt.config.advice import GPT3_LEARNING_RATES, RunNumbers, SourceReading, usual_learning_rate, warnings_for
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.schema import RunConfig
@@ -28,10 +28,11 @@ def warn(load_text: LoadText) -> Warn:
         ds_json: dict[str, Any] = ZERO1,
         world_size: int = 2,
         accelerator: Accelerator = "cpu",
+        sources: tuple[SourceReading, ...] = (),
     ) -> list[str]:
         config = load_text("train.global_batch_size=4000", "train.steps=4000", *overrides)
         plan = plan_batch(config, world_size)
-        numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens)
+        numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens, sources)
         model = resolve_model(config, 32_000)
         return warnings_for(config, plan, model, ds_json, numbers, accelerator=accelerator)
 
@@ -74,6 +75,15 @@ def test_many_passes_over_the_data_are_warned_of(warn: Warn) -> None:
 def test_more_tokens_than_the_data_has_are_mentioned(warn: Warn) -> None:
     assert warn(train_tokens=1_000_000_000) == [
         "the run wants 2.05B tokens and the data has 1.00B: each is read 2.05 times."
+    ]
+
+
+def test_a_source_of_a_blend_read_too_often_is_named(warn: Warn) -> None:
+    web = SourceReading("web", 2_000_000_000, 14_000_000, 1_800_000_000, 0.9)
+    books = SourceReading("books", 50_000_000, 1_953_125, 250_000_000, 5.0)
+    assert warn(sources=(web, books)) == [
+        "the run reads books 5 times (250M tokens of 50.0M); beyond about 4 passes repeats teach little and are learnt by "
+        "heart (Muennighoff et al. 2023). Give it less weight, or more text."
     ]
 
 

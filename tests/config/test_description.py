@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from zhgpt.config.advice import RunNumbers
+from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.deepspeed_json import compose_deepspeed_config
 from zhgpt.config.description import describe_model, describe_run, describe_schedule, run_facts
@@ -60,6 +60,16 @@ def test_without_a_dataset_there_is_no_line_of_data(load_text: LoadText) -> None
     assert "data" not in facts
     assert facts["optimizer"].endswith("no clipping")
     assert facts["precision"] == "fp32, ZeRO stage 0, activation checkpointing"
+
+
+def test_a_blend_shows_what_it_takes_from_each_source(load_text: LoadText) -> None:
+    config = load_text("data.train=null", "data.blend=[{data: web}, {data: 维基}]")
+    sources = (SourceReading("web", 90_000, 1200, 153_600, 1.7067), SourceReading("维基", 12_400, 400, 51_200, 4.12))
+    numbers = RunNumbers(10, 1, 60, 102_400, sources)
+    facts = run_facts(config, plan_batch(config, 1), resolve_model(config, 100), {}, numbers)
+    assert facts["data"] == "blend of 2 sources, 102,400 tokens to train on"
+    assert facts["  web"] == "75 % of the samples: 154k tokens of 90.0k, read 1.71 times"
+    assert facts["  维基"] == "25 % of the samples: 51.2k tokens of 12.4k, read 4.12 times"
 
 
 def test_a_model_in_one_line(load_text: LoadText) -> None:
