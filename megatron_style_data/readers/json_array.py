@@ -134,10 +134,10 @@ class ArrayItems:
 
     def _through_string(self, piece: bytes, at: int) -> tuple[int, bool]:
         """Where the string ends, and False; or the end of the piece, and True."""
-        if self._escaped and at < len(piece):
-            at += 1
-            self._escaped = False
-        found = _INSIDE_STRING.match(piece, at)
+        if at == len(piece):
+            return at, True
+        found = _INSIDE_STRING.match(piece, at + self._escaped)
+        self._escaped = False
         assert found is not None  # it matches nothing, too
         end = found.end()
         if piece[end : end + 1] == b'"':

@@ -36,9 +36,9 @@ def write(tmp_path: Path) -> Callable[[str, bytes | str], Path]:
 def read() -> Callable[..., tuple[list[Document], ReadCounters]]:
     """Reads one file with some options: its documents and the counters."""
 
-    def read_file(path: Path, **options: Any) -> tuple[list[Document], ReadCounters]:
+    def read_file(path: Path, format: str = "auto", **options: Any) -> tuple[list[Document], ReadCounters]:
         counters = ReadCounters()
-        (file,) = expand_inputs([path])
+        (file,) = expand_inputs([path], format)
         return list(read_documents(file, ReadOptions(**options), counters)), counters
 
     return read_file

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
-from megatron_style_data.readers.byte_stream import byte_lines, byte_pieces
+from megatron_style_data.readers.byte_stream import _ARCHIVES, byte_lines, byte_pieces
 
 Write = Callable[[str, bytes | str], Path]
 CONTENT = "".join(f"{number} 村民们都很高兴\n" for number in range(20_000)).encode()
@@ -95,8 +95,9 @@ def test_lines_are_those_of_a_split_at_line_ends(tmp_path: Path, parts: list[byt
     content = b"\n".join(parts) + (b"\n" if final_end else b"")
     path = tmp_path / "a"
     path.write_bytes(content)
-    magics = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-    assume(not content.startswith(magics) and content[1:4] != b"\x2a\x4d\x18")  # marks of other encodings, gzip, zstd
+    magics = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", *_ARCHIVES)
+    # No mark of another encoding, gzip, zstd, or an archive.
+    assume(not content.startswith(magics) and content[1:4] != b"\x2a\x4d\x18")
     expected = [line.removesuffix(b"\r") for line in content.split(b"\n")]
     if content.endswith(b"\n") or not content:
         expected.pop()
@@ -111,3 +112,25 @@ def test_lines_longer_than_a_piece_come_out_whole(write: Write) -> None:
 def test_a_line_that_is_too_long_is_none_and_the_next_ones_are_right(write: Write) -> None:
     path = write("a", b"1\n" + b"x" * 1_000_000 + b"\n3\n" + b"y" * 11)
     assert list(byte_lines(path, 10)) == [(1, b"1"), (2, None), (3, b"3"), (4, None)]
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"PK\x03\x04", r"a zip archive; .*\(unzip\)"),
+        (b"Rar!\x1a\x07", r"a RAR archive; .*\(unrar x\)"),
+        (b"7z\xbc\xaf\x27\x1c", r"a 7-zip archive; .*\(7z x\)"),
+        (b"\xfd7zXZ\x00", r"xz data; .*\(xz -d\)"),
+        (b"BZh9", r"bzip2 data; .*\(bzip2 -d\)"),
+    ],
+)
+def test_an_archive_is_told_from_text(start: bytes, what: str, write: Write) -> None:
+    with pytest.raises(BadDataError, match=rf"a\.jsonl: is {what} and read that"):
+        all_bytes(write("a.jsonl", start + b"1234"))
+
+
+def test_what_a_small_piece_of_zstd_data_grows_to_comes_in_pieces(write: Write) -> None:
+    path = write("a.zst", b"\n" * 50_000_000)
+    assert path.stat().st_size < 5_000
+    sizes = [len(piece) for piece in byte_pieces(path)]
+    assert (sum(sizes), max(sizes)) == (50_000_000, 1 << 18)
