@@ -213,7 +213,7 @@ class _Search:
         estimates = self._collection.estimates(left, right)
         self._compared += len(left)
         threshold, doubt = self.settings.threshold, self.settings.doubt
-        sure = estimates >= threshold + doubt if doubt else estimates >= threshold
+        sure = estimates >= threshold + doubt
         self._components.join(left[sure], right[sure])
         doubtful = ~sure & (estimates >= threshold - doubt)
         self._doubtful.add(left[doubtful], right[doubtful])
@@ -267,13 +267,13 @@ class _Search:
 
 def _keepers(components: Components, lengths: NDArray[np.uint32], keep: str) -> Numbers:
     """The document that stays of each one's cluster: the first, or the longest and of these the first."""
-    numbers = np.arange(len(lengths))
-    roots = components.roots(numbers)
+    keepers = components.roots(np.arange(len(lengths)))
     if keep == "first":
-        return roots
-    together = np.flatnonzero(np.bincount(roots, minlength=len(roots))[roots] > 1)
-    order = together[np.lexsort((together, -lengths[together].astype(np.int64), roots[together]))]
-    new = np.concatenate(([True], roots[order[1:]] != roots[order[:-1]]))[: len(order)]
-    best = numbers.copy()
-    best[roots[order[new]]] = order[new]
-    return np.where(np.isin(numbers, together), best[roots], numbers)
+        return keepers
+    others = np.flatnonzero(keepers != np.arange(len(keepers)))
+    roots = np.unique(keepers[others])
+    members = np.concatenate((roots, others))
+    order = members[np.lexsort((members, -lengths[members].astype(np.int64), keepers[members]))]
+    best = order[np.concatenate(([True], keepers[order[1:]] != keepers[order[:-1]]))[: len(order)]]
+    keepers[members] = best[np.searchsorted(roots, keepers[members])]
+    return keepers

@@ -5,6 +5,7 @@ a_k h + b_k modulo 2^32, and value k of the signature is the least of these over
 multiply-shift permutations). Two texts agree in as large a share of the values as of all their shingles.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ NOTHING = np.uint32(0xFFFFFFFF)
 # Finaliser of MurmurHash3 (public domain): every bit of the sum moves every bit of the hash.
 MIX = ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
 _SEED = 20240229
+_FEW_BYTES = 300_000
+_COMPILED = "megatron_style_data.deduplication.fast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,9 @@ class PlainMinHash:
         return result
 
 
-def minhash_for(settings: DuplicateSettings, characters: int) -> MinHash:
-    """The form that is done sooner: compiling takes a second, which a small corpus does not win back."""
-    if characters < 1_000_000:
+def minhash_for(settings: DuplicateSettings, size_bytes: int) -> MinHash:
+    """The form that is done sooner for a file of this size: compiling takes a second, once a process."""
+    if size_bytes < _FEW_BYTES and _COMPILED not in sys.modules:
         return PlainMinHash(settings)
     from megatron_style_data.deduplication.fast import FastMinHash
 

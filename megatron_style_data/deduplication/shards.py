@@ -14,6 +14,8 @@ from megatron_style_data.errors import BadDataError, MissingInputError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents
 from megatron_style_data.readers.byte_stream import byte_lines
 
+_LONGEST_LINE = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class CleanShard:
@@ -29,10 +31,9 @@ class CleanShard:
             MissingInputError: The file does not exist.
             StorageError: It cannot be read.
         """
-        longest = ReadOptions().max_document_bytes
-        for number, line in byte_lines(self.path, longest):
+        for number, line in byte_lines(self.path, _LONGEST_LINE):
             if line is None:
-                raise BadDataError(f"{self.path}, line {number}: more than {longest} bytes; split the document.")
+                raise BadDataError(f"{self.path}, line {number}: more than {_LONGEST_LINE} bytes; split the document.")
             record = _record(self.path, number, line)
             text, source = record.pop("text"), record.pop("source", None)
             counters.keep(0, {})

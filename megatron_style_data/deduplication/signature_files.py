@@ -8,7 +8,7 @@ in the machine's byte order, one entry a document in the shard's order:
 - ``signatures``: (documents, permutations) uint32.
 - ``bands``: blocks of documents, one (bands, documents of the block) uint64 after the other, so that a band is read in
   a few long pieces.
-- ``shard.json``: counts, the documents of each block, the settings' fingerprint, size and time of the shard's file.
+- ``shard.json``: counts, the documents of each block, and what they were made with.
 """
 
 import json
@@ -32,16 +32,31 @@ from megatron_style_data.readers import ReadCounters
 
 _BLOCK_DOCUMENTS = 1 << 16
 _BLOCK_CHARACTERS = 1 << 20
+_MADE_WITH = ("threshold or shingle", "size of the file", "time of change of the file", "way of reading")
 _NAMES = ("keys", "lengths", "places", "signatures", "bands")
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureJob:
-    """One shard to be read."""
+    """One shard to be read.
+
+    Attributes:
+        shard: The shard.
+        settings: The settings.
+        folder: Receives its signatures.
+    """
 
     shard: Shard
     settings: DuplicateSettings
     folder: Path
+
+    def made_with(self) -> list[Any]:
+        """What must be the same for signatures to be taken as they are: the settings, the file, how it is read.
+
+        Raises:
+            MissingInputError: The shard's file does not exist.
+        """
+        return [self.settings.fingerprint, *state_of(self.shard.path), repr(self.shard)]
 
 
 def write_signatures(job: SignatureJob) -> int:
@@ -50,11 +65,11 @@ def write_signatures(job: SignatureJob) -> int:
     Raises:
         UserError: What reading the shard raises; StorageError when the folder cannot be written.
     """
-    state = state_of(job.shard.path)
+    made_with = job.made_with()
     there = _description(job.folder)
-    if there is not None and there["state"] == state and there["settings"] == job.settings.fingerprint:
+    if there is not None and there["made_with"] == made_with:
         return int(there["documents"])
-    minhash = minhash_for(job.settings, state[0] // 3)
+    minhash = minhash_for(job.settings, job.shard.path.stat().st_size)
     counters = ReadCounters()
     blocks: list[int] = []
     with atomic_folder(job.folder, replace=True) as folder:
@@ -66,9 +81,7 @@ def write_signatures(job: SignatureJob) -> int:
         description = {
             "documents": sum(blocks),
             "blocks": blocks,
-            "settings": job.settings.fingerprint,
-            "state": state,
-            "path": str(job.shard.path),
+            "made_with": made_with,
             "read": asdict(counters),
         }
         atomic_write_json(folder / "shard.json", description, indent=None)
@@ -162,10 +175,9 @@ def open_signatures(job: SignatureJob) -> ShardSignatures:
     again = "write the signatures again"
     if there is None:
         raise BadDataError(f"{job.folder}: the signatures of {job.shard.path} are not there; {again}.")
-    if there["settings"] != job.settings.fingerprint:
-        raise BadDataError(f"{job.folder}: made with other settings than those asked for; {again}.")
-    if there["state"] != state_of(job.shard.path):
-        raise BadDataError(f"{job.shard.path}: has changed since its signatures were made; {again}.")
+    for name, found, expected in zip(_MADE_WITH, there["made_with"], job.made_with(), strict=True):
+        if found != expected:
+            raise BadDataError(f"{job.folder}: made with another {name} ({found}; now {expected}); {again}.")
     settings, documents = job.settings, int(there["documents"])
     near = int(settings.near)
     bytes_each = {"keys": 16, "lengths": 4, "places": 8, "signatures": 4 * near * settings.permutations,
