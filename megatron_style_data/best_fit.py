@@ -25,7 +25,7 @@ class Bins:
 
     Attributes:
         starts: (bins + 1,) int64, where each bin begins in `pieces`; at the end, the number of pieces.
-        pieces: (pieces,) uint32, the pieces of one bin after the other, ascending within a bin.
+        pieces: (pieces,) uint32, the pieces' names, one bin after the other, descending in size within a bin.
         by_room: (capacity,) int64, `by_room[room]` bins have at most `room` left.
     """
 
@@ -34,16 +34,17 @@ class Bins:
     by_room: NDArray[np.int64]
 
 
-def pack_best_fit(sizes: NDArray[np.int32], capacity: int) -> Bins:
+def pack_best_fit(sizes: NDArray[np.int32], names: NDArray[np.uint32], capacity: int) -> Bins:
     """Packs pieces into bins, best fit decreasing; of equal pieces the first goes first.
 
     Args:
         sizes: (pieces,) each from 1 to `capacity`.
+        names: (pieces,) what stands for each piece in the result.
         capacity: Of every bin.
     """
     order, ends = _descending(sizes, capacity)
-    bins, rooms = _bins(order, ends, capacity, _trailing_zeros_table())
-    return Bins(*_by_bin(bins, rooms, capacity))
+    bins, rooms = _bins(ends, capacity, _trailing_zeros_table())
+    return Bins(*_by_bin(bins, names[order], rooms, capacity))
 
 
 def plain_best_fit(sizes: NDArray[np.int32], capacity: int) -> list[int]:
@@ -115,14 +116,14 @@ def _least_room(size: Any, words: Any, groups: Any, zeros: Any) -> Any:
 
 
 @njit(nogil=True)
-def _bins(order: Any, ends: Any, capacity: Any, zeros: Any) -> Any:
-    """The bin of each piece, and the room left in each bin."""
+def _bins(ends: Any, capacity: Any, zeros: Any) -> Any:
+    """The bin of each piece, pieces in descending order, and the room left in each bin."""
     one = np.uint64(1)
     words = np.zeros((capacity >> 6) + 1, np.uint64)
     groups = np.zeros((len(words) >> 6) + 1, np.uint64)
     top = np.full(capacity + 1, -1, np.int64)  # the bin on top of the stack of each room
-    below = np.empty(len(order), np.uint32)  # the bin under a bin on its stack, plus one
-    bins = np.empty(len(order), np.uint32)
+    below = np.empty(ends[capacity - 1], np.uint32)  # the bin under a bin on its stack, plus one
+    bins = np.empty(ends[capacity - 1], np.uint32)
     count, place = 0, 0
     for size in range(capacity, 0, -1):
         while place < ends[capacity - size]:
@@ -137,7 +138,7 @@ def _bins(order: Any, ends: Any, capacity: Any, zeros: Any) -> Any:
                     words[room >> 6] ^= one << np.uint64(room & 63)
                     if words[room >> 6] == 0:
                         groups[room >> 12] ^= one << np.uint64((room >> 6) & 63)
-            bins[order[place]] = chosen
+            bins[place] = chosen
             place += 1
             room -= size
             if room:
@@ -155,8 +156,8 @@ def _bins(order: Any, ends: Any, capacity: Any, zeros: Any) -> Any:
 
 
 @njit(nogil=True)
-def _by_bin(bins: Any, rooms: Any, capacity: Any) -> Any:
-    """Bins renumbered by the room left, ascending, and their pieces one bin after the other."""
+def _by_bin(bins: Any, names: Any, rooms: Any, capacity: Any) -> Any:
+    """Bins renumbered by the room left, ascending, and the names of their pieces one bin after the other."""
     by_room = np.zeros(capacity + 1, np.int64)
     for room in rooms:
         by_room[room + 1] += 1
@@ -175,6 +176,6 @@ def _by_bin(bins: Any, rooms: Any, capacity: Any) -> Any:
     pieces = np.empty(len(bins), np.uint32)
     for piece in range(len(bins)):
         number = numbers[bins[piece]]
-        pieces[places[number]] = piece
+        pieces[places[number]] = names[piece]
         places[number] += 1
     return starts, pieces, by_room[:capacity]
