@@ -1,0 +1,84 @@
+"""Hashes of all character n-grams of a text at once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+
+
+def window_hashes(codes: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
+    """(characters - length + 1,) uint64: a hash of each window of ``length`` code points, at its first one.
+
+    A polynomial modulo 2**64 over mixed code points, put together from windows of powers of two, so that 20 characters
+    cost six passes and not twenty.
+    """
+    if len(codes) < length:
+        return np.empty(0, np.uint64)
+    level = codes.astype(np.uint64) * _MIX
+    level ^= level >> np.uint64(29)
+    level_length, factor = 1, _BASE
+    hashes: NDArray[np.uint64] | None = None
+    done, remaining = 0, length
+    while remaining:
+        if remaining & 1:
+            hashes = level if hashes is None else _joined(hashes, level[done:], factor)
+            done += level_length
+        remaining >>= 1
+        if remaining:
+            level = _joined(level, level[level_length:], factor)
+            level_length *= 2
+            with np.errstate(over="ignore"):
+                factor = factor * factor
+    assert hashes is not None
+    return hashes[: len(codes) - length + 1] ^ (hashes[: len(codes) - length + 1] >> np.uint64(31))
+
+
+def _joined(first: NDArray[np.uint64], second: NDArray[np.uint64], factor: np.uint64) -> NDArray[np.uint64]:
+    """The hash of each window of ``first`` followed by that of ``second``, which has the length ``factor`` stands for."""
+    return first[: len(second)] * factor + second
+
+
+def repeated_share(codes: NDArray[np.uint32], length: int) -> float:
+    """Share of the characters that lie in an n-gram of ``length`` that came before in the text.
+
+    The first occurrence of an n-gram counts as new; overlapping ones are counted once.
+    """
+    hashes = window_hashes(codes, length)
+    if len(hashes) < 2:
+        return 0.0
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return 0.0
+    candidates = np.flatnonzero(np.isin(hashes, twice))
+    _, firsts = np.unique(hashes[candidates], return_index=True)
+    again = np.zeros(len(hashes) + 1, np.int64)
+    again[candidates + 1] = 1
+    again[candidates[firsts] + 1] = 0
+    starts = np.cumsum(again)  # starts[i]: repeated windows that begin before i
+    ends = np.arange(1, len(codes) + 1)
+    covered = starts[np.minimum(ends, len(hashes))] - starts[np.maximum(ends - length, 0).clip(max=len(hashes))] > 0
+    return float(np.count_nonzero(covered)) / len(codes)
+
+
+def repeated_share_reference(text: str, length: int) -> float:
+    """What ``repeated_share`` gives, with strings in a set."""
+    seen: set[str] = set()
+    covered = [False] * len(text)
+    for start in range(len(text) - length + 1):
+        window = text[start : start + length]
+        if window in seen:
+            covered[start : start + length] = [True] * length
+        seen.add(window)
+    return sum(covered) / len(text) if text else 0.0
+
+
+def most_frequent_share(codes: NDArray[np.uint32], length: int) -> float:
+    """Characters in the most frequent n-gram of ``length`` as a share of the text; 0 where none comes twice."""
+    hashes = np.sort(window_hashes(codes, length))
+    if not len(hashes):
+        return 0.0
+    starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1])))
+    most = int(np.diff(np.append(starts, len(hashes))).max())
+    return min(1.0, most * length / len(codes)) if most > 1 else 0.0
