@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_build, sample_reading, training_step
+from benchmarks import data_build, minhash, sample_reading, training_step
 from benchmarks.measure import Comparison
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.demo.plan import CORPUS
@@ -25,6 +25,7 @@ def main() -> None:
         prefix = prepare(folder)
         rows = [
             data_build.run(list(CORPUS), folder / "tokenizer", folder),
+            minhash.run(list(CORPUS)),
             sample_reading.run(prefix),
             training_step.run(prefix),
         ]
