@@ -149,25 +149,40 @@ class IndexedDataset:
 
     def first_document_from(self, token: int) -> int:
         """Number of the first document that starts at or after token position `token`; `len(self)` if none does."""
-        return self._document_of(bisect_left(self._pointer_items, token * self.tokens.itemsize))
+        return int(self.documents_within(np.array([token]), np.array([token]))[0][0])
 
-    def documents_from(self, token: int, end: int) -> tuple[int, int]:
-        """First number of, and number after, the documents that start in token positions `token` to `end - 1`."""
-        pointers, itemsize = self._pointer_items, self.tokens.itemsize
-        first = bisect_left(pointers, token * itemsize)
-        # Most samples hold few documents: their pointers lie beside the first one, those further on in other pages.
-        near = min(len(pointers), first + _NEAR_SEQUENCES)
-        after = bisect_left(pointers, end * itemsize, first, near)
-        if after == near:
-            after = bisect_left(pointers, end * itemsize, near)
-        return self._document_of(first), self._document_of(after)
+    def documents_within(
+        self, lows: NDArray[np.int64], highs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each range of token positions [low, high), the first document that starts in it and the first after it.
 
-    def _document_of(self, sequence: int) -> int:
-        """Number of the first document that starts with `sequence` or a later one."""
-        items = self._document_items
-        if sequence < len(items) and items[sequence] == sequence and (sequence == 0 or items[sequence - 1] < sequence):
-            return sequence
-        return bisect_left(items, sequence, 0, len(self))
+        Args:
+            lows: (n,) token positions.
+            highs: (n,) token positions, each at least as large as its low one.
+        """
+        pointers, sequences = self._pointer_items, []
+        offsets = zip((lows * self.tokens.itemsize).tolist(), (highs * self.tokens.itemsize).tolist(), strict=True)
+        for low, high in offsets:
+            first = bisect_left(pointers, low)
+            # Most samples hold few documents: their pointers lie beside the first one, those further on in other pages.
+            near = min(len(pointers), first + _NEAR_SEQUENCES)
+            after = bisect_left(pointers, high, first, near)
+            sequences.append(first)
+            sequences.append(after if after < near else bisect_left(pointers, high, near))
+        documents = self._documents_of(np.array(sequences, np.int64))
+        return documents[::2], documents[1::2]
+
+    def _documents_of(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the first documents that start with these sequences or later ones."""
+        last = len(self)
+        bounds = self.document_indices
+        # In files of one sequence a document, the rule, the numbers are the same.
+        same = bounds[np.minimum(sequences, last)] == sequences
+        same &= (sequences == 0) | (bounds[np.clip(sequences - 1, 0, last)] < sequences)
+        documents = sequences.copy()
+        for place in np.flatnonzero(~same).tolist():
+            documents[place] = bisect_left(self._document_items, int(sequences[place]), 0, last)
+        return documents
 
 
 def index_chunks(

@@ -197,8 +197,7 @@ class Samples:
         phases, pieces = self._pieces(checked_numbers(sample_ids))
         batch = empty_batch(len(pieces), self.sequence_length)
         targets_before = pieces * self.sequence_length
-        spans = self._spans((phases + targets_before - 1) % self.tokens)
-        starts = self._copy(spans, batch.tokens.reshape(-1))
+        starts = self._copy((phases + targets_before - 1) % self.tokens, batch.tokens.reshape(-1))
         number_documents(batch, starts)
         for row in np.flatnonzero(pieces == self.samples_per_epoch - 1).tolist():
             batch.target_mask[row, self.tokens - int(targets_before[row]) :] = False
@@ -237,31 +236,39 @@ class Samples:
             pieces[chosen] = indices[chosen] if epoch.order is None else epoch.order.forward(indices[chosen])
         return phases, pieces
 
-    def _spans(self, positions: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-        """What to copy for samples from these circle positions on, as often round as it takes.
+    def _copy(self, positions: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Fills a batch with samples from these circle positions on, as often round as it takes.
+
+        Args:
+            positions: (n,) circle position of each sample's first token.
+            places: (n * (S + 1),) tokens of the batch.
 
         Returns:
-            (place in the batch, circle position, tokens) of each stretch, in the order of the batch.
+            Places where documents start.
         """
-        width, spans = self.sequence_length + 1, []
-        for row, position in enumerate(positions.tolist()):
-            place, end = row * width, (row + 1) * width
-            while place < end:
-                count = min(end - place, self.tokens - position)
-                spans.append((place, position, count))
-                place, position = place + count, 0
-        return spans
+        starts, lows = self._spans(positions)
+        stops = np.append(starts, len(places))[1:]
+        ids = self._ids
+        for start, stop, low in zip(starts.tolist(), stops.tolist(), lows.tolist(), strict=True):
+            places[start:stop] = ids[low : low + stop - start]
+        lows += self._first_token
+        firsts, ends = self._dataset.documents_within(lows, lows + stops - starts)
+        counts = ends - firsts
+        documents = np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)
+        found: NDArray[np.int64] = self._dataset.starts_of(documents) + np.repeat(starts - lows, counts)
+        return found
 
-    def _copy(self, spans: list[tuple[int, int, int]], places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Copies the spans' tokens to their places; returns the places where documents start, ascending."""
-        ids, documents_from, first_token = self._ids, self._dataset.documents_from, self._first_token
-        ranges = []
-        for place, position, count in spans:
-            places[place : place + count] = ids[position : position + count]
-            ranges.append(documents_from(first_token + position, first_token + position + count))
-        first, end = np.array(ranges, np.int64).reshape(-1, 2).T
-        counts = end - first
-        documents = np.arange(counts.sum()) + np.repeat(end - np.cumsum(counts), counts)
-        shift = np.array([place - position - first_token for place, position, _ in spans], np.int64)
-        starts: NDArray[np.int64] = self._dataset.starts_of(documents) + np.repeat(shift, counts)
-        return starts
+    def _spans(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where stretches of the text begin in a batch, ascending, and the circle position of each stretch's begin."""
+        width = self.sequence_length + 1
+        starts = np.arange(len(positions)) * width
+        rounds = []
+        for row in np.flatnonzero(positions > self.tokens - width).tolist():
+            start = row * width
+            rounds.append(np.arange(start + self.tokens - int(positions[row]), start + width, self.tokens))
+        if not rounds:
+            return starts, positions
+        starts = np.concatenate([starts, *rounds])
+        lows = np.concatenate([positions, np.zeros(len(starts) - len(positions), np.int64)])
+        order = np.argsort(starts)
+        return starts[order], lows[order]
