@@ -83,7 +83,7 @@ KillWait=30
 SlurmdTimeout=10
 ReturnToService=2
 SlurmdParameters=config_overrides
-NodeName=node[1-$1] CPUs=$CPUS State=UNKNOWN
+NodeName=node[1-$1] CPUs=$CPUS RealMemory=1024 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
     echo "CgroupPlugin=cgroup/v1" > "$STATE/etc/slurm/cgroup.conf"    # else slurmd looks for a mounted cgroup tree and stops

@@ -1,27 +1,20 @@
 """Deduplication by datatrove's executors."""
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from made_up_chinese import chinese, with_another_end
+from made_up_chinese import written_shards
 
 from megatron_style_data.deduplication import CleanShard, DuplicateSettings
 from megatron_style_data.deduplication.output import deduplicate
 from megatron_style_data.deduplication.pipelines import Deduplication, run_here, stages
 from megatron_style_data.errors import MissingInputError, StorageError
 
-WriteShard = Callable[[str, Sequence[str]], Path]
-
 
 @pytest.fixture
-def shards(write_shard: WriteShard) -> list[CleanShard]:
-    draw = np.random.default_rng(8)
-    texts = [chinese(draw, 200) for _ in range(40)]
-    again = [with_another_end(text, draw, 5) for text in texts]
-    return [CleanShard(write_shard(f"{n}.jsonl.zst", [*texts[n::2], *again[n::3], *texts[:3]])) for n in range(5)]
+def shards(tmp_path: Path) -> list[CleanShard]:
+    return [CleanShard(path) for path in written_shards(tmp_path, 5)]
 
 
 def content(folder: Path) -> dict[str, bytes]:
