@@ -38,6 +38,8 @@ def read_documents(file: InputFile, options: ReadOptions, counters: ReadCounters
     """
     reader = READERS[file.format]
     encoding = "utf-8" if f".{file.format}".endswith(_ALWAYS_UTF8) else encoding_of(file.path, options.encoding)
+    if options.encoding == "auto" and encoding != "utf-8":
+        counters.note(f"{file.path}: read as {encoding.upper()}, as its beginning is no UTF-8")
     converted = {} if encoding == "utf-8" else {f"from_{encoding}": 1}
     for place, raw, fields in reader.read(BadDocuments(file, options, counters, encoding)):
         normalized = normalize(raw)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 FIRST_PLACES = 5
+MAXIMUM_NOTES = 20
 
 # Why a document is dropped, in words for messages.
 DROP_REASONS: Mapping[str, str] = MappingProxyType(
@@ -35,6 +36,7 @@ class ReadCounters:
         dropped: Reason (of ``DROP_REASONS``) to number of documents.
         first_places: Reason to the first ``FIRST_PLACES`` places, as ``file, line n: what was found``.
         changes: Change (of ``normalize.CHANGES``, and ``from_gb18030``) to how often.
+        notes: What was found out about files while they were read, in words.
         quarantine: A JSON Lines file to which bad documents are appended; None: they are only counted.
     """
 
@@ -43,6 +45,7 @@ class ReadCounters:
     dropped: dict[str, int] = field(default_factory=dict)
     first_places: dict[str, list[str]] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list, compare=False)
     quarantine: Path | None = field(default=None, compare=False)
 
     @property
@@ -64,10 +67,17 @@ class ReadCounters:
         if len(places) < FIRST_PLACES:
             places.append(place)
 
+    def note(self, words: str) -> None:
+        """Keeps a note, as far as there are not too many."""
+        if len(self.notes) < MAXIMUM_NOTES:
+            self.notes.append(words)
+
     def add(self, other: "ReadCounters") -> None:
         """Adds the counts of a later part of the same reading."""
         self.documents += other.documents
         self.utf8_bytes += other.utf8_bytes
+        for words in other.notes:
+            self.note(words)
         for mine, theirs in ((self.dropped, other.dropped), (self.changes, other.changes)):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count

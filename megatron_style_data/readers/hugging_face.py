@@ -1,15 +1,18 @@
 """Streams a dataset of the Hugging Face hub, or of a folder in its layout: ``hf://liwu/MNBVC?name=…&split=train``."""
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
 from megatron_style_data.readers.bad_documents import BadDocuments
 
 SCHEME = "hf://"
+_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "text"}
 _KEYS = ("name", "split", "field", "revision", "files")
 
 
@@ -23,7 +26,8 @@ class HubDataset:
         split: The split.
         field: The text field; None: as the records say.
         revision: Branch, tag or commit on the hub.
-        files: Pattern of the files within the dataset, where not all are wanted.
+        files: Pattern of files within the dataset, which are then read as they are: for datasets that have a loading
+            script, which ``datasets`` runs no more, and where not all files are wanted.
     """
 
     path: str
@@ -60,24 +64,43 @@ def hub_records(bad: BadDocuments) -> Iterator[tuple[int, dict[str, Any], None]]
     address = bad.file.source
     asked = parse_address(address)
     with _faults_named(address):
-        import datasets  # it takes a second to load
-
-        rows = datasets.load_dataset(
-            asked.path,
-            asked.name,
-            split=asked.split,
-            revision=asked.revision,
-            data_files=asked.files,
-            streaming=True,
-        )
+        try:
+            rows = _open(asked)
+        except (ValueError, NotImplementedError) as error:  # a configuration or split that is not there
+            raise SettingError(f"{address}: {_first_line(error)}") from error
+        except StopIteration as error:  # what datasets' JSON loader raises where there is no file
+            raise MissingInputError(
+                f"{address}: no file has such a name; expected a dataset with these files."
+            ) from error
         for number, record in enumerate(rows, 1):
             yield number, dict(record), None
+
+
+def _open(asked: HubDataset) -> Iterable[Mapping[str, Any]]:
+    import datasets  # it takes seconds to load
+
+    if asked.files is None:
+        rows = datasets.load_dataset(asked.path, asked.name, split=asked.split, revision=asked.revision, streaming=True)
+    else:  # the files themselves, whatever script or configuration lies beside them
+        revision = f"@{asked.revision}" if asked.revision else ""
+        folder = asked.path if os.path.isdir(asked.path) else f"hf://datasets/{asked.path}{revision}"
+        files = {asked.split: f"{folder}/{asked.files}"}
+        rows = datasets.load_dataset(_loader(asked.files), data_files=files, split=asked.split, streaming=True)
+    return cast(Iterable[Mapping[str, Any]], rows)
+
+
+def _loader(files: str) -> str:
+    """The loader of ``datasets`` for files of this name."""
+    for ending, loader in _LOADERS.items():
+        if re.search(rf"{re.escape(ending)}(\.gz|\.zst)?$", files):
+            return loader
+    raise ValueError(f"files={files} has none of the endings {', '.join(_LOADERS)} (or these with .gz, .zst)")
 
 
 @contextmanager
 def _faults_named(address: str) -> Iterator[None]:
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError  # of whichever HTTP library it is built on
 
     try:
         yield
@@ -85,7 +108,7 @@ def _faults_named(address: str) -> Iterator[None]:
         raise MissingInputError(
             f"{address}: {_first_line(error)}; check the name, and log in (hf auth login) if it asks for consent."
         ) from error
-    except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
+    except (ConnectionError, TimeoutError, HTTPError) as error:
         raise MissingInputError(
             f"{address}: cannot be reached ({_first_line(error)}). Without network, download the files elsewhere and "
             "give their folder; where the hub cannot be reached, set HF_ENDPOINT to a mirror, such as "
@@ -93,11 +116,12 @@ def _faults_named(address: str) -> Iterator[None]:
         ) from error
     except FileNotFoundError as error:
         raise MissingInputError(f"{address}: {_first_line(error)}; expected a dataset with these files.") from error
-    except (ValueError, NotImplementedError) as error:  # a configuration or split that is not there
-        raise SettingError(f"{address}: {_first_line(error)}") from error
-    except (DatasetsError, OSError, RuntimeError) as error:
-        raise BadDataError(f"{address}: cannot be read ({_first_line(error)}).") from error
+    except (DatasetsError, OSError, RuntimeError, ValueError) as error:
+        raise BadDataError(
+            f"{address}: cannot be read by the datasets library ({_first_line(error)}); name its files with files=…, or "
+            "download them and give their folder, whose records are read one by one."
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -107,7 +107,7 @@ def _streamed(address: str, format: str) -> InputFile:
         return InputFile(Path(address), address, reader_name("hf", format))
     if format != "auto":
         raise SettingError(f"{address}: is no file of format {format!r}; take auto, or one of {', '.join(SCHEMAS)}.")
-    return InputFile(Path(address), address, "hf", why="a stream; what its first records look like decides")
+    return InputFile(Path(address), address, "hf", why="a stream; its first records decide")
 
 
 def _reader_of(path: Path, format: str) -> Recognised | None:

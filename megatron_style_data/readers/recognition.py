@@ -1,6 +1,5 @@
 """Which reader a file wants: its name, its first bytes and its first records say it."""
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from megatron_style_data.readers.input_file import InputFile
 from megatron_style_data.readers.json_array import ARRAY_START
 from megatron_style_data.readers.options import ReadOptions
 from megatron_style_data.readers.registry import CONTAINERS, reader_name
-from megatron_style_data.readers.schemas import SCHEMAS
+from megatron_style_data.readers.schemas import schema_of
 
 _FIRST_RECORDS = 16
 _PROBING = ReadOptions(max_document_bytes=1 << 25, max_bad=16)
@@ -67,28 +66,6 @@ def container_of(start: bytes) -> str | None:
 def container_or_lines(path: Path) -> str:
     """How records lie in a file of a known corpus; JSON lines where that is not to be seen."""
     return container_of(_start_of(path)) or "jsonl"
-
-
-def schema_of(records: list[dict[str, Any]], name: str) -> tuple[str | None, str]:
-    """The schema that recognises most of the first records, and why; None for a corpus that is not known.
-
-    Args:
-        records: The first records.
-        name: The file's name and folders, in lower case, which decide where records alone do not.
-    """
-    found = Counter(_schema_of_record(record) for record in records)
-    best, times = found.most_common(1)[0] if found else (None, 0)
-    if best is not None:
-        return best, f"{times} of the first {len(records)} records look like {SCHEMAS[best].corpus}"
-    for key, schema in SCHEMAS.items():
-        says = schema.names.search(name) if schema.names is not None else None
-        if says and schema.fits is not None and records and all(map(schema.fits, records)):
-            return key, f"the name says {key}, and the first {len(records)} records fit it"
-    return None, "no known corpus" if records else "no record can be read"
-
-
-def _schema_of_record(record: dict[str, Any]) -> str | None:
-    return next((name for name, schema in SCHEMAS.items() if schema.recognises(record)), None)
 
 
 def _text_reader(path: Path, start: bytes) -> Recognised:

@@ -14,6 +14,7 @@ from megatron_style_data.readers.jsonl import line_records
 from megatron_style_data.readers.parquet import row_records
 from megatron_style_data.readers.records import RawDocument, Records, documents_of
 from megatron_style_data.readers.schemas import SCHEMAS
+from megatron_style_data.readers.streams import read_stream
 from megatron_style_data.readers.text import read_text
 
 Parts = Literal["lines", "row_groups"]
@@ -88,5 +89,6 @@ READERS: Mapping[str, ReaderSpec] = MappingProxyType(
             for name, container in CONTAINERS.items()
             for schema in (None, *SCHEMAS)
         },
+        "hf": ReaderSpec(read_stream, None, "row", "a stream of the datasets library"),
     }
 )

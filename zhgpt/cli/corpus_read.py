@@ -102,6 +102,8 @@ def _tell_formats(inputs: "Sequence[InputFile]", left_out: list[Path]) -> None:
 
 
 def _tell_counts(counters: "ReadCounters", quarantine: Path | None) -> None:
+    for note in counters.notes:
+        typer.echo(note, err=True)
     typer.echo(f"{counters.documents:,} documents, {counters.utf8_bytes:,} bytes of UTF-8", err=True)
     if counters.changes:
         changed = [f"{name} {count:,}" for name, count in sorted(counters.changes.items())][:_CHANGES_SHOWN]

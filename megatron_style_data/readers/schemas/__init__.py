@@ -1,6 +1,7 @@
 """The corpora whose records are known; ``auto`` takes the first that recognises a record, so special ones come first."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from megatron_style_data.readers.schemas.cci import CCI, CCI3_HQ
@@ -32,4 +33,27 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
     }
 )
 
-__all__ = ["SCHEMAS", "Extracted", "Record", "Schema"]
+
+def schema_of(records: Sequence[Record], name: str) -> tuple[str | None, str]:
+    """The schema that recognises most of the first records, and why; None for a corpus that is not known.
+
+    Args:
+        records: The first records.
+        name: The file's name and folders, in lower case, which decide where records alone do not.
+    """
+    found = Counter(_schema_of_record(record) for record in records)
+    best, times = found.most_common(1)[0] if found else (None, 0)
+    if best is not None:
+        return best, f"{times} of the first {len(records)} records look like {SCHEMAS[best].corpus}"
+    for key, schema in SCHEMAS.items():
+        says = schema.names.search(name) if schema.names is not None else None
+        if says and schema.fits is not None and records and all(map(schema.fits, records)):
+            return key, f"the name says {key}, and the first {len(records)} records fit it"
+    return None, "no known corpus" if records else "no record can be read"
+
+
+def _schema_of_record(record: Record) -> str | None:
+    return next((name for name, schema in SCHEMAS.items() if schema.recognises(record)), None)
+
+
+__all__ = ["SCHEMAS", "Extracted", "Record", "Schema", "schema_of"]

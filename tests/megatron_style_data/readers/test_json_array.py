@@ -1,5 +1,6 @@
 """JSON arrays are read item by item: the same items however the bytes come, in bounded memory."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ JSON = st.recursive(
 def items_of(content: bytes, cuts: list[int], longest: int = 1 << 20) -> list[bytes | None]:
     items = ArrayItems(longest)
     edges = [0, *sorted(cut % (len(content) + 1) for cut in cuts), len(content)]
-    found = [item for begin, end in zip(edges, edges[1:], strict=False) for item in items.feed(content[begin:end])]
+    found = [item for begin, end in itertools.pairwise(edges) for item in items.feed(content[begin:end])]
     assert items.closed
     return found
 
