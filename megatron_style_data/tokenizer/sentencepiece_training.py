@@ -9,6 +9,7 @@ import sentencepiece
 
 from megatron_style_data.atomic import atomic_write_bytes
 from megatron_style_data.errors import SettingError
+from megatron_style_data.tokenizer.progress import Progress
 from megatron_style_data.tokenizer.sentencepiece_to_json import write_transformers_files
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
 from megatron_style_data.tokenizer.transformers_files import MODEL_FILE
@@ -22,7 +23,7 @@ _REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
 SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
 
 
-def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, show_progress: bool) -> None:
+def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, on_progress: Progress | None) -> None:
     """Trains on ``texts`` and writes ``tokenizer.model`` with the files that transformers loads.
 
     The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never used), then the 256 bytes. Spaces and line ends are kept
@@ -32,7 +33,7 @@ def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, sho
         texts: Training texts; all of them are used.
         vocab_size: Size wanted, special tokens and bytes included.
         folder: An existing folder.
-        show_progress: Has no effect: the library has a log of hundreds of lines or nothing.
+        on_progress: Not used: the library has a log of hundreds of lines or nothing.
 
     Raises:
         SettingError: ``vocab_size`` leaves no room for the characters of the texts.

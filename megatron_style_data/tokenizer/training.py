@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from megatron_style_data.atomic import atomic_folder
 from megatron_style_data.errors import SettingError
-from megatron_style_data.tokenizer.bpe_training import check_bpe_vocab_size, write_bpe
+from megatron_style_data.tokenizer.bpe_training import BPE_TRAINERS, check_bpe_vocab_size
 from megatron_style_data.tokenizer.loading import load_tokenizer
+from megatron_style_data.tokenizer.progress import Progress
 from megatron_style_data.tokenizer.protocol import Tokenizer
 from megatron_style_data.tokenizer.self_test import self_test
 from megatron_style_data.tokenizer.sentencepiece_training import check_sentencepiece_vocab_size, write_sentencepiece
@@ -27,17 +28,18 @@ class Trainer:
 
     Attributes:
         check_vocab_size: Raises ``SettingError`` for a size that cannot be.
-        write: Trains on texts to a size, writes the files into a folder; whether progress is drawn on a terminal.
+        write: By the trainer's name (the first is the usual one): trains on texts to a size, writes the files into a
+            folder, and tells its progress.
     """
 
     check_vocab_size: Callable[[int], None]
-    write: Callable[[Sequence[str], int, Path, bool], None]
+    write: Mapping[str, Callable[[Sequence[str], int, Path, Progress | None], None]]
 
 
 TRAINERS: Mapping[str, Trainer] = MappingProxyType(
     {
-        "bpe": Trainer(check_bpe_vocab_size, write_bpe),
-        "sentencepiece": Trainer(check_sentencepiece_vocab_size, write_sentencepiece),
+        "bpe": Trainer(check_bpe_vocab_size, BPE_TRAINERS),
+        "sentencepiece": Trainer(check_sentencepiece_vocab_size, MappingProxyType({"auto": write_sentencepiece})),
     }
 )
 
@@ -66,7 +68,8 @@ def train_tokenizer(
     output: str | Path,
     *,
     replace: bool = False,
-    show_progress: bool = False,
+    trainer: str = "auto",
+    on_progress: Progress | None = None,
 ) -> Tokenizer:
     """Trains on ``texts`` and writes a folder that ``load_tokenizer`` and ``AutoTokenizer.from_pretrained`` load.
 
@@ -78,18 +81,21 @@ def train_tokenizer(
         vocab_size: Size wanted, special tokens and bytes included. A small corpus may give fewer.
         output: The folder to write.
         replace: Whether an existing tokenizer folder gives way.
-        show_progress: Whether to draw progress on stderr, where that is a terminal and the library can.
+        trainer: Which of the kind's trainers; for ``bpe`` they give the same tokenizer.
+        on_progress: Told how far the training is, where the trainer can.
 
     Raises:
-        SettingError: Unknown kind, too small a vocabulary, or an output that is in the way.
+        SettingError: Unknown kind or trainer, too small a vocabulary, or an output that is in the way.
         StorageError: The folder cannot be written.
     """
     if kind not in TRAINERS:
         raise SettingError(f"kind {kind!r} is not known; choose {' or '.join(TRAINERS)}.")
+    if trainer not in TRAINERS[kind].write:
+        raise SettingError(f"{kind} has no trainer {trainer!r}; choose {' or '.join(TRAINERS[kind].write)}.")
     TRAINERS[kind].check_vocab_size(vocab_size)
     check_output(output, replace=replace)
     with atomic_folder(output, replace=True) as folder:
-        TRAINERS[kind].write(texts, vocab_size, folder, show_progress)
+        TRAINERS[kind].write[trainer](texts, vocab_size, folder, on_progress)
         self_test(load_tokenizer(folder), SPECIAL_TOKENS, texts_within(texts, _MEASURED_CHARACTERS))
         check_output(output, replace=replace)  # minutes may have passed
     return load_tokenizer(output)

@@ -11,8 +11,10 @@ from megatron_style_data.normalize import normalize
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, expand_inputs
 from megatron_style_data.tokenizer import TextFit, Tokenizer, load_tokenizer, measure_fit, train_tokenizer
 from megatron_style_data.tokenizer.pieces import readable_token
+from megatron_style_data.tokenizer.progress import Progress
 from megatron_style_data.tokenizer.sample import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES, TextSample, sample_corpus
 from megatron_style_data.tokenizer.training import TRAINERS, check_output
+from zhgpt.config.quantities import duration_text
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -33,6 +35,10 @@ def train(
     output: Annotated[Path, typer.Option(help="The folder to write.")],
     vocab_size: Annotated[int, typer.Option(help="Tokens, with the 256 bytes and the special ones.")] = 32_000,
     kind: Annotated[Literal["bpe", "sentencepiece"], typer.Option(help="Byte-level BPE, or sentencepiece.")] = "bpe",
+    trainer: Annotated[
+        Literal["auto", "numba", "hf"],
+        typer.Option(help="Of bpe, all with the same result: ours, HF's, or the faster one for so much text."),
+    ] = "auto",
     sample_bytes: Annotated[
         int, typer.Option(help="Most text to train on, in UTF-8 bytes; drawn evenly from the corpus.")
     ] = DEFAULT_SAMPLE_BYTES,
@@ -67,7 +73,9 @@ def train(
     _print_sample(sample, counters)
     typer.echo(f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …")
     started = time.monotonic()
-    tokenizer = train_tokenizer(kind, sample.texts, vocab_size, output, replace=force, show_progress=True)
+    tokenizer = train_tokenizer(
+        kind, sample.texts, vocab_size, output, replace=force, trainer=trainer, on_progress=_training_lines()
+    )
     typer.echo(
         f"trained in {time.monotonic() - started:.0f} s; every byte, the special tokens and the sample came back"
     )
@@ -137,6 +145,21 @@ def _reading_lines() -> Callable[[int], None]:
         if now - printed >= _SECONDS_BETWEEN_LINES:
             printed = now
             typer.echo(f"  {_megabytes(utf8_bytes)} read, {_megabytes(int(utf8_bytes / (now - started)))} a second")
+
+    return on_progress
+
+
+def _training_lines() -> Progress:
+    """Progress of the training: one line every few seconds, with about how long it still takes."""
+    started = printed = time.monotonic()
+
+    def on_progress(what: str, share: float) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= _SECONDS_BETWEEN_LINES:
+            printed = now
+            left = f", about {duration_text((now - started) * (1 - share) / share)} left" if share > 0.05 else ""
+            typer.echo(f"  {what}: about {share:.0%} of the training done{left}")
 
     return on_progress
 

@@ -10,8 +10,9 @@ from tokenizers import Regex, pre_tokenizers
 
 from megatron_style_data.errors import SettingError
 from megatron_style_data.tokenizer import SPECIAL_TOKENS, Tokenizer, load_tokenizer, train_bpe
-from megatron_style_data.tokenizer.bpe_training import SMALLEST_BPE_VOCABULARY, SPLIT_PATTERN
+from megatron_style_data.tokenizer.bpe_training import SMALLEST_BPE_VOCABULARY
 from megatron_style_data.tokenizer.pieces import byte_level_alphabet
+from megatron_style_data.tokenizer.split_pattern import SPLIT_PATTERN
 
 # As published in Qwen2's tokenizer.json; llama.cpp knows it as the pre-tokenizer "qwen2".
 QWEN2_PATTERN = (
