@@ -69,6 +69,14 @@ def letters_and_digits(text: str) -> NDArray[np.uint32]:
     return kept
 
 
+def letters(text: str) -> NDArray[np.uint32]:
+    """The code points of the letters of all scripts, ASCII letters in lower case."""
+    codes = code_points(text.lower())
+    kinds = class_table()[codes]
+    kept: NDArray[np.uint32] = codes[(kinds != SPACE) & (kinds != PUNCTUATION) & (kinds != SYMBOL) & (kinds != DIGIT)]
+    return kept
+
+
 def class_counts_reference(text: str) -> list[int]:
     """What ``class_counts`` gives, one character at a time."""
     table = class_table()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from loguru import logger
 
 from megatron_style_data.cleaning.recipe import SlurmSection
-from megatron_style_data.errors import StorageError
+from megatron_style_data.errors import SettingError, StorageError
 
 # A step of a pipeline: called with (data, rank, world size).
 PipelineStep = Callable[..., None]
@@ -74,6 +75,9 @@ def submit_to_slurm(stages: list[tuple[str, PipelineStep, int, int]], settings: 
 
     Returns:
         Number of each job.
+
+    Raises:
+        SettingError: There is no sbatch, or it refuses.
     """
     logger.disable("datatrove")
     before: Any = None
@@ -96,7 +100,17 @@ def submit_to_slurm(stages: list[tuple[str, PipelineStep, int, int]], settings: 
             slurm_logs_folder=str(logs / name / "slurm"),
         )
         executors.append(before)
-    before.run()
+    try:
+        before.run()
+    except FileNotFoundError as error:
+        raise SettingError(
+            "sbatch: no such command here; submit from a host of the cluster, or take executor: local."
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise SettingError(
+            f"sbatch refused the job (exit code {error.returncode}; it says why above); the script is "
+            f"{logs}/*/launch_script.slurm, its settings the recipe's section slurm."
+        ) from error
     return [str(executor.job_id) for executor in executors]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_style_data.cleaning.chain import Stage, prepare_steps, stages
-from megatron_style_data.cleaning.measures import Measure
+from megatron_style_data.cleaning.measures import Measure, spell
 from megatron_style_data.cleaning.recipe import InputSection, Recipe, kind_of
 from megatron_style_data.cleaning.samples import around_difference
 from megatron_style_data.cleaning.steps import STEPS
@@ -83,7 +83,7 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
     else:
         failed = dropped.failed
         assert failed is not None, "dropped_by has failed"
-        yield f"verdict: dropped by {dropped.step.label}: {failed.reason}, measured {_number(failed.value)}"
+        yield f"verdict: dropped by {dropped.step.label}: {failed.reason}, measured {spell(failed.value)}"
 
 
 def _stage_lines(stage: Stage) -> Iterator[str]:
@@ -97,7 +97,7 @@ def _stage_lines(stage: Stage) -> Iterator[str]:
     for measure in outcome.measures:
         verdict = f"DROPPED ({measure.reason})" if measure is stage.failed else _said(measure)
         detail = f"  [{measure.detail}]" if measure.detail else ""
-        yield f"  {measure.name:<24} {_number(measure.value):>10}  {_bounds(measure):<18} {verdict}{detail}"
+        yield f"  {measure.name:<24} {spell(measure.value):>10}  {_bounds(measure):<18} {verdict}{detail}"
 
 
 def _said(measure: Measure) -> str:
@@ -107,13 +107,9 @@ def _said(measure: Measure) -> str:
 
 
 def _bounds(measure: Measure) -> str:
-    low = f">= {measure.low:g}" if measure.low is not None else ""
-    high = f"<= {measure.high:g}" if measure.high is not None else ""
+    low = f">= {spell(measure.low)}" if measure.low is not None else ""
+    high = f"<= {spell(measure.high)}" if measure.high is not None else ""
     return " and ".join(filter(None, (low, high))) or "no threshold"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4f}"
 
 
 def _at(recipe: Recipe, name: str, place: int) -> Document:

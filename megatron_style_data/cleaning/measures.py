@@ -27,14 +27,19 @@ class Measure:
     def reason(self) -> str | None:
         """Why the text is dropped, such as ``cjk_share < 0.3``; None where the bounds are kept."""
         if self.low is not None and self.value < self.low:
-            return f"{self.name} < {self.low:g}"
+            return f"{self.name} < {spell(self.low)}"
         if self.high is not None and self.value > self.high:
-            return f"{self.name} > {self.high:g}"
+            return f"{self.name} > {spell(self.high)}"
         return None
 
     def bounds(self) -> list[float]:
         """The bounds there are."""
         return [bound for bound in (self.low, self.high) if bound is not None]
+
+
+def spell(number: float) -> str:
+    """A measured number or a bound in words: counts whole, shares with what matters of them."""
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,11 @@ class Places:
         """datatrove's logs, statistics and completions."""
         return self.work / "datatrove"
 
+    @property
+    def slurm(self) -> Path:
+        """Scripts, pickled pipelines and logs of Slurm's jobs; stays, as the last job still writes to it."""
+        return self.output / "slurm"
+
     def part(self, number: int) -> Path:
         """A shard before duplicates are removed."""
         return self.work / "parts" / f"part-{number:05d}.jsonl.zst"

@@ -143,7 +143,7 @@ def open_folder(places: Places, plan: str, near: int, force: bool) -> None:
     """
     output = places.output
     if force:
-        for path in (places.ledger, places.page, places.data, *places.samples, places.work):
+        for path in (places.ledger, places.page, places.data, *places.samples, places.work, places.slurm):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -175,7 +175,7 @@ def _submit(job: FinishTask) -> tuple[str, ...]:
         ("clean", clean_step, len(job.tasks), 1),
         ("finish", finish_step, 1, cores),
     ]
-    return tuple(submit_to_slurm(stages, job.recipe.slurm, Places(output).logs))
+    return tuple(submit_to_slurm(stages, job.recipe.slurm, Places(output).slurm))
 
 
 def _cleaned(places: Places, recipe: Recipe, tasks: int, near: int) -> tuple[Accounts, Samples]:

@@ -53,13 +53,10 @@ def repeated_share(codes: NDArray[np.uint32], length: int) -> float:
         return 0.0
     candidates = np.flatnonzero(np.isin(hashes, twice))
     _, firsts = np.unique(hashes[candidates], return_index=True)
-    again = np.zeros(len(hashes) + 1, np.int64)
-    again[candidates + 1] = 1
-    again[candidates[firsts] + 1] = 0
-    starts = np.cumsum(again)  # starts[i]: repeated windows that begin before i
-    ends = np.arange(1, len(codes) + 1)
-    covered = starts[np.minimum(ends, len(hashes))] - starts[np.maximum(ends - length, 0).clip(max=len(hashes))] > 0
-    return float(np.count_nonzero(covered)) / len(codes)
+    repeated = np.zeros(len(hashes), np.bool_)
+    repeated[candidates] = True
+    repeated[candidates[firsts]] = False
+    return _covered(repeated, length) / len(codes)
 
 
 def repeated_share_reference(text: str, length: int) -> float:
@@ -75,10 +72,24 @@ def repeated_share_reference(text: str, length: int) -> float:
 
 
 def most_frequent_share(codes: NDArray[np.uint32], length: int) -> float:
-    """Characters in the most frequent n-gram of ``length`` as a share of the text; 0 where none comes twice."""
-    hashes = np.sort(window_hashes(codes, length))
+    """Share of the characters that lie in the most frequent n-gram of ``length``; 0 where none comes twice.
+
+    Of n-grams that are equally frequent the one with the smallest hash counts.
+    """
+    hashes = window_hashes(codes, length)
     if not len(hashes):
         return 0.0
-    starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1])))
-    most = int(np.diff(np.append(starts, len(hashes))).max())
-    return min(1.0, most * length / len(codes)) if most > 1 else 0.0
+    values, counts = np.unique(hashes, return_counts=True)
+    most = int(counts.argmax())
+    if counts[most] < 2:
+        return 0.0
+    return _covered(hashes == values[most], length) / len(codes)
+
+
+def _covered(starts: NDArray[np.bool_], length: int) -> int:
+    """How many characters lie in a window of ``length`` that begins where ``starts`` says."""
+    before = np.concatenate(([0], np.cumsum(starts)))  # windows that begin before a place
+    ends = np.arange(1, len(starts) + length)
+    last = before[np.minimum(ends, len(starts))]
+    first = before[np.maximum(ends - length, 0)]
+    return int(np.count_nonzero(last > first))

@@ -45,7 +45,7 @@ STEPS: Mapping[str, StepKind] = MappingProxyType(
     {
         "encoding": StepKind(encoding.EncodingSettings, encoding.prepare, "lines repaired"),
         "width": StepKind(width.WidthSettings, width.prepare, "characters"),
-        "markup": StepKind(markup.MarkupSettings, markup.prepare, "tags, entities, links"),
+        "markup": StepKind(markup.MarkupSettings, markup.prepare, "tags, entities, links, runs of marks"),
         "boilerplate": StepKind(boilerplate.BoilerplateSettings, boilerplate.prepare, "lines removed"),
         "lines": StepKind(lines.LinesSettings, lines.prepare, "lines removed"),
         "length": StepKind(length.LengthSettings, length.prepare),

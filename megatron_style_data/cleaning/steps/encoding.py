@@ -43,7 +43,7 @@ class EncodingSettings(StepSettings):
         default=True, description="Undo UTF-8 that was read as Latin-1, Windows-1252 or GBK, line by line."
     )
     maximum_lost_share: Share | None = Field(
-        default=0.001, description="Largest share of characters that are lost for good: U+FFFD and 锟斤拷."
+        default=0.003, description="Largest share of characters that are lost for good: U+FFFD and 锟斤拷."
     )
 
 
@@ -71,7 +71,10 @@ def repair_encoding(text: str) -> tuple[str, int]:
 
 def _repair_line(line: str) -> str:
     if _LOOKS_LIKE_LATIN.search(line):
-        line = ftfy.fix_encoding(line, _FTFY)
+        fixed = ftfy.fix_encoding(line, _FTFY)
+        before, after = (len(_HAN.findall(text)) for text in (line, fixed))
+        # A Chinese sentence may show what a wrong decoding looks like; a real one hides Chinese.
+        line = fixed if after > before or before == 0 else line
     if len(_LOOKS_LIKE_GBK.findall(line)) >= 2:
         return _from_gbk(line)
     return line

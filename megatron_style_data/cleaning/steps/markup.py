@@ -26,6 +26,7 @@ _TAG = re.compile(rf"</?(?:{_TAG_NAMES})(?:\s[^<>]{{0,2000}}|/)?>|<!doctype[^<>]
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _BROKEN_ENTITY = re.compile(r"&nbsp(?![a-zA-Z;])")
 _CODE = re.compile(r"(^```.*?^```[^\n]*$|^~~~.*?^~~~[^\n]*$|`[^`\n]{1,300}`)", re.DOTALL | re.MULTILINE)
+_ASIDE = re.compile("\ufdd0([0-9]+)\ufdd1")
 _IMAGE = re.compile(r"!\[([^\]\n]{0,300})\]\([^()\n]{0,1000}(?:\([^()\n]{0,200}\)[^()\n]{0,200})?\)")
 _LINK = re.compile(r"(?<!!)\[([^\[\]\n]{1,300})\]\((?:[^()\n]{0,1000}(?:\([^()\n]{0,200}\)[^()\n]{0,200})?)\)")
 # [文字][1] and, on a line of its own, [1]: https://…
@@ -59,21 +60,21 @@ def prepare(settings: MarkupSettings) -> StepFunction:
     """The step with these settings."""
 
     def run(text: str, fields: Mapping[str, Any]) -> Outcome:
-        pieces = _CODE.split(text) if "`" in text or "~~~" in text else [text]
-        changes = 0
-        for number in range(0, len(pieces), 2):  # every second piece is code
-            pieces[number], changed = _clean(pieces[number], settings)
-            changes += changed
-        left = "".join(pieces)
+        codes: list[str] = []
+
+        def put_aside(code: re.Match[str]) -> str:
+            codes.append(code.group())
+            return f"\ufdd0{len(codes) - 1}\ufdd1"  # noncharacters, which no normalised text has
+
+        left = _CODE.sub(put_aside, text) if "`" in text or "~~~" in text else text
+        left, changes = _clean(left, settings)
         if changes:
             left = _BLANK_LINES.sub("\n\n", left).strip("\n")
-        if settings.shorten_runs:
-            left, count = _RUN.subn(r"\1\1\1", left)
-            changes += count
+        if codes:
+            left = _ASIDE.sub(lambda place: codes[int(place.group(1))], left)
         removed = max(0, len(text) - len(left)) / max(1, len(text)) if changes else 0.0
-        return Outcome(
-            left if changes else text, (Measure("markup_share", removed, high=settings.maximum_markup_share),), changes
-        )
+        measure = Measure("markup_share", removed, high=settings.maximum_markup_share)
+        return Outcome(left if changes else text, (measure,), changes)
 
     return run
 
@@ -91,6 +92,9 @@ def _clean(text: str, settings: MarkupSettings) -> tuple[str, int]:
         changes += count
     if settings.emphasis == "text":
         text, count = _EMPHASIS.subn(r"\2", text)
+        changes += count
+    if settings.shorten_runs:
+        text, count = _RUN.subn(r"\1\1\1", text)
         changes += count
     return text, changes
 

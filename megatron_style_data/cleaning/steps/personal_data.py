@@ -13,8 +13,9 @@ from megatron_style_data.cleaning.steps.settings import Count, StepSettings
 # Neither inside a longer number nor after a decimal point. ASCII digits only: full-width ones are step width's.
 _PHONE = re.compile(r"(?<![0-9.])(?:(?:\+|00)?86[- ]?)?1[3-9][0-9](?:([- ])[0-9]{4}\1[0-9]{4}|[0-9]{8})(?![0-9])")
 _IDENTITY_CARD = re.compile(r"(?<![0-9.])[1-9][0-9]{5}(?:18|19|20)[0-9]{9}[0-9Xx](?![0-9A-Za-z])")
+# Not git@host.com:path and @object.method(…), which are code.
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9_(]|:[^\s:])"
 )
 # GB 11643-1999: weights of the first 17 digits, and the check character by their sum modulo 11.
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from megatron_style_data.cleaning.code_points import letters_and_digits
+from megatron_style_data.cleaning.code_points import letters
 from megatron_style_data.cleaning.measures import Measure, Outcome, StepFunction
 from megatron_style_data.cleaning.steps.settings import Positive, Share, StepSettings
 from megatron_style_data.cleaning.windows import most_frequent_share, repeated_share
 
 
 class RepetitionSettings(StepSettings):
-    """Settings of ``repetition``. Spaces, punctuation and symbols are left out before counting."""
+    """Settings of ``repetition``. Only letters count: no digits, punctuation, symbols, spaces."""
 
     window_characters: Positive = Field(
         default=5000,
@@ -36,7 +36,7 @@ def prepare(settings: RepetitionSettings) -> StepFunction:
     size = settings.window_characters
 
     def run(text: str, fields: Mapping[str, Any]) -> Outcome:
-        codes = letters_and_digits(text)
+        codes = letters(text)
         stretches = max(1, round(len(codes) / size))
         edges = [len(codes) * number // stretches for number in range(stretches + 1)]
         parts = [codes[edges[number] : edges[number + 1]] for number in range(stretches)]

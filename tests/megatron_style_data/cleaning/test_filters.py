@@ -93,6 +93,10 @@ def test_repetition_measures_a_long_text_in_stretches(run_step) -> None:
     assert half_spam.measures[2].value == pytest.approx(0.5, abs=0.01)
 
 
+def test_numbers_are_no_repetition(run_step, story: str) -> None:
+    assert run_step("repetition", story + "11111111.00000000 255.255.255.0 " * 40).failed is None
+
+
 def test_punctuation_and_spaces_are_no_repetition(run_step) -> None:
     assert run_step("repetition", "——————————……………………\n\n\n\n一二三四五六七").failed is None
     assert run_step("repetition", "").failed is None
@@ -112,6 +116,7 @@ def test_windows_have_the_same_hash_if_and_only_if_they_are_the_same(text: str, 
 
 
 def test_the_most_frequent_ngram_counts_only_if_it_comes_twice() -> None:
+    assert most_frequent_share(code_points("啊啊啊啊啊啊啊啊一二三四五六七八"), 4) == 0.5
     assert most_frequent_share(code_points("一二三四五六"), 4) == 0
     assert most_frequent_share(code_points("一二三四一二三四"), 4) == 1.0
     assert most_frequent_share(code_points("一"), 4) == 0
