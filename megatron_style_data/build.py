@@ -5,12 +5,13 @@ on the number of workers, processes or machines, on interruptions, on time or on
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from megatron_style_data.atomic import atomic_write_bytes
-from megatron_style_data.build_assembly import TokenFiles, document_order, split_records, write_files
+from megatron_style_data.build_assembly import StoredTokens, TokenFiles, document_order, split_records, write_files
 from megatron_style_data.build_folder import private_folder, shared_folder
 from megatron_style_data.build_plan import Unit, unit_key
 from megatron_style_data.build_preparation import Preparation, encoding_job, prepare, return_free_memory, signature
@@ -27,10 +28,11 @@ from megatron_style_data.build_units import (
 from megatron_style_data.encoding_processes import encode_units
 from megatron_style_data.entropy import measure_floor
 from megatron_style_data.errors import SettingError, StorageError
-from megatron_style_data.indexed_dataset import IndexedDataset
+from megatron_style_data.indexed_dataset import path_bin
 from megatron_style_data.manifest import Manifest, manifest_bytes, path_manifest
 from megatron_style_data.publish import ASIDE, publish
 from megatron_style_data.readers import refuse_empty_corpus
+from megatron_style_data.readers.bad_documents import refuse_too_many
 from megatron_style_data.splits import assign_splits
 
 _UNITS_NAMED = 5
@@ -76,7 +78,7 @@ def build_share(settings: BuildSettings, share: int, shares: int, report: Report
     preparation = prepare(settings)
     return_free_memory()
     with shared_folder(settings.output, settings.force) as folder:
-        work = _Work(settings, preparation, report)
+        work = _Work(settings, replace(preparation, estimated_bytes=preparation.estimated_bytes // shares), report)
         work.encode(folder, preparation.units[share - 1 :: shares])
         return work.documents
 
@@ -107,7 +109,7 @@ class _Work:
         self._settings, self._preparation, self._report = settings, preparation, report
         self._finished: dict[int, FinishedUnit] = {}
         self.documents = self._utf8_bytes = 0
-        self._resumed_documents = self._resumed_bytes = 0
+        self._resumed_documents = self._resumed_bytes = self._bad = 0
 
     def encode(self, folder: Path, units: Sequence[Unit]) -> None:
         """Brings `units` to the disk."""
@@ -118,10 +120,19 @@ class _Work:
             self._utf8_bytes += step.utf8_bytes
             if step.unit is not None:
                 self._finished[number] = step.unit.unit
+                self._refuse_too_many_bad(step.unit.unit)
                 if step.unit.resumed:
                     self._resumed_documents += step.unit.unit.documents
                     self._resumed_bytes += step.unit.unit.utf8_bytes
             self._tell("encoding")
+
+    def _refuse_too_many_bad(self, unit: FinishedUnit) -> None:
+        self._bad += sum(counters.bad for counters in unit.slice_counters)
+        most = self._settings.read.max_bad
+        if most is not None and self._bad > most:
+            units = [unit for unit in self._preparation.units if unit.number in self._finished]
+            finished = [self._finished[unit.number] for unit in units]
+            refuse_too_many(Sources(self._preparation.files, units, finished).total(), self._settings.read)
 
     def take_finished(self, folder: Path) -> None:
         """Takes the units as they are on the disk."""
@@ -134,6 +145,7 @@ class _Work:
                 missing.append(unit.number + 1)
             else:
                 self._finished[unit.number] = found
+                self._refuse_too_many_bad(found)
                 self.documents += found.documents
                 self._utf8_bytes += found.utf8_bytes
         if missing:
@@ -182,22 +194,22 @@ class _Work:
         )
         checksums = write_files(folder / ASIDE, files, lengths, order)
         ranges = split_records(lengths, utf8_bytes, splits)
-        dataset = IndexedDataset.open(folder / ASIDE)
+        tokens = StoredTokens(path_bin(folder / ASIDE), files.dtype, sum(split.tokens for split in ranges.values()))
         self._tell("measuring")
         return Manifest(
             origin="built",
             tokenizer=tokenizer,
-            dtype=dataset.dtype,
+            dtype=files.dtype,
             documents=len(records),
             sequences=len(records),
-            tokens=len(dataset.tokens),
+            tokens=len(tokens),
             utf8_bytes=int(utf8_bytes.sum()),
             documents_without_end_of_text=0,
             checksums=checksums,
             splits=ranges,
             sources=sources.records(lengths, utf8_bytes),
             settings=settings.recorded(),
-            floor=measure_floor(dataset.tokens, ranges, tokenizer.vocab_size),
+            floor=measure_floor(tokens, ranges, tokenizer.vocab_size),
         )
 
     def _tell(self, stage: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from megatron_style_data.digests import BlockDigest, block_bytes_for
 from megatron_style_data.errors import StorageError
-from megatron_style_data.indexed_dataset import HEADER, index_chunks, path_bin, path_idx
+from megatron_style_data.indexed_dataset import HEADER, Tokens, index_chunks, path_bin, path_idx
 from megatron_style_data.manifest import SPLITS, Checksums, SplitName, SplitRecord, checksums_of
 
 _COPY_BYTES = 1 << 22
@@ -33,6 +33,29 @@ class TokenFiles:
     paths: Sequence[Path]
     tokens: Sequence[int]
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """The ids in a .bin file, of which slices are read: not mapped, so that reading all of it takes no memory.
+
+    Attributes:
+        path: The file.
+        dtype: Name of the token type.
+        length: Tokens.
+    """
+
+    path: Path
+    dtype: str
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, where: slice) -> Tokens:
+        start, end, _ = where.indices(self.length)
+        item = np.dtype(self.dtype).itemsize
+        return np.fromfile(self.path, np.dtype(self.dtype).newbyteorder("<"), max(0, end - start), offset=start * item)
 
 
 def split_records(
@@ -71,19 +94,20 @@ def write_files(prefix: Path, files: TokenFiles, lengths: NDArray[np.int32], ord
         prefix: Where to write; existing files are replaced.
         files: The ids, in input order.
         lengths: (documents,) tokens of each document, in input order.
-        order: (documents,) which document comes first, second ...
+        order: Which document comes first, second ...; those that are not named are left out.
 
     Raises:
         StorageError: The disk is full or fails.
     """
-    bin_bytes = sum(files.tokens) * np.dtype(files.dtype).itemsize
-    idx_bytes = HEADER.size + 12 * len(lengths) + 8 * (len(lengths) + 1)
+    written = lengths[order]
+    bin_bytes = int(written.sum(dtype=np.int64)) * np.dtype(files.dtype).itemsize
+    idx_bytes = HEADER.size + 12 * len(order) + 8 * (len(order) + 1)
     block_bytes = block_bytes_for(max(bin_bytes, idx_bytes))
     bin_digest, idx_digest = BlockDigest(block_bytes), BlockDigest(block_bytes)
     with _TokenReader(files) as reader:
         _write(path_bin(prefix), reader.chunks(lengths, order), bin_digest)
-    documents = np.arange(len(lengths) + 1, dtype=np.int64)
-    _write(path_idx(prefix), index_chunks(files.dtype, lengths[order], documents), idx_digest)
+    documents = np.arange(len(order) + 1, dtype=np.int64)
+    _write(path_idx(prefix), index_chunks(files.dtype, written, documents), idx_digest)
     return checksums_of(bin_digest, idx_digest)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -77,7 +77,9 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
     files = expand_inputs(settings.inputs, settings.format, skipped=skipped)
     units = plan_units(files)
     estimated_bytes = estimated_text_bytes(files)
-    workers = min(settings.workers, estimated_bytes // _BYTES_WORTH_A_WORKER) if encodes else 0
+    streams = any(not file.path.exists() for file in files)  # of unknown size
+    worth = max(estimated_bytes // _BYTES_WORTH_A_WORKER, int(streams))
+    workers = min(settings.workers, worth) if encodes else 0
     choice = EncoderChoice(None, f"{tokenizer.kind}, as there is little text" if encodes else "")
     if workers > 0:
         content = find_tokenizer_file(Path(settings.tokenizer)).read_bytes()
@@ -110,7 +112,8 @@ def signature(settings: BuildSettings, preparation: Preparation) -> str:
     """What every unit depends on besides its input. The encoder is not part of it: every encoder gives the same ids."""
     tokenizer = preparation.tokenizer
     content = [_UNITS_VERSION, tokenizer.fingerprint, tokenizer.end_of_text, preparation.dtype, settings.seed]
-    return hashlib.sha256(json.dumps([*content, asdict(settings.read)]).encode()).hexdigest()
+    options = asdict(replace(settings.read, max_bad=None))  # says when to stop, not what to read
+    return hashlib.sha256(json.dumps([*content, options]).encode()).hexdigest()
 
 
 def return_free_memory() -> None:
@@ -122,7 +125,7 @@ def return_free_memory() -> None:
 
 def _sample(units: Sequence[Unit], options: ReadOptions) -> Iterator[str]:
     """Beginnings of documents from all over the corpus."""
-    slices = [piece for unit in units for piece in unit.slices]
+    slices = [piece for unit in units for piece in unit.slices if piece.file.path.exists()]
     step = max(1, len(slices) // _SAMPLED_PLACES)
     for piece in slices[::step]:
         with closing(slice_texts(piece, options, ReadCounters())) as texts:

@@ -11,6 +11,7 @@ blocks of train that are left out of the counts for that purpose; then everythin
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,57 @@ from numpy.typing import NDArray
 from megatron_style_data.indexed_dataset import Tokens
 from megatron_style_data.manifest import Floor, SplitName, SplitRecord
 
-# Tokens whose pairs are counted; sorting them takes about 30 bytes each. A quarter as many are enough to measure on.
-MAXIMUM_PAIRS = 1 << 23
+# Tokens whose pairs are counted; sorting them takes about 30 bytes each (half as many with a vocabulary up to 65,536).
+# A quarter as many are enough to measure on.
+MAXIMUM_PAIRS = 1 << 22
 _BLOCK_TOKENS = 1 << 14
 _FITTED_ON_EVERY = 10
-_COUNT_CHUNK = 1 << 24
+_COUNT_CHUNK = 1 << 20
 _ROUNDS = 30
 _BUCKETS = 64
+
+
+Codes: TypeAlias = NDArray[np.uint32] | NDArray[np.int64]
+
+
+class TokenSequence(Protocol):
+    """All tokens of a dataset: an array, or a file of which slices are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, where: slice, /) -> Tokens: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The tokens of one split, read where they are wanted."""
+
+    tokens: TokenSequence
+    first: int
+    length: int
+
+    def read(self, start: int, end: int) -> Tokens:
+        return self.tokens[self.first + start : self.first + end]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Pairs and how often each occurs.
+
+    Attributes:
+        codes: (distinct pairs,) sorted, first token * vocabulary + second token.
+        counts: (distinct pairs,) how often each occurs.
+    """
+
+    codes: Codes
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        return float((values * self.counts).sum() / self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +82,7 @@ class _Pairs:
         firsts: (vocabulary,) how often each token is the first of a pair.
     """
 
-    codes: NDArray[np.int64]
+    codes: Codes
     counts: NDArray[np.int64]
     firsts: NDArray[np.int64]
 
@@ -58,7 +103,7 @@ class _Models:
 
 
 def measure_floor(
-    tokens: Tokens, splits: dict[SplitName, SplitRecord], vocab_size: int, maximum_pairs: int = MAXIMUM_PAIRS
+    tokens: TokenSequence, splits: dict[SplitName, SplitRecord], vocab_size: int, maximum_pairs: int = MAXIMUM_PAIRS
 ) -> Floor | None:
     """Cross-entropies of the two frequency models.
 
@@ -71,18 +116,18 @@ def measure_floor(
     Returns:
         None if train has too few tokens to set some aside for fitting.
     """
-    train = _split_tokens(tokens, splits["train"])
+    train = _split(tokens, splits["train"])
     measured_on: SplitName = "valid" if "valid" in splits else "train"
     codes = _pair_codes(train, vocab_size, maximum_pairs)
     if len(codes) < 2 * _FITTED_ON_EVERY:
         return None
     models = _fit(codes, _count(train, vocab_size), vocab_size)
-    targets = _pair_codes(_split_tokens(tokens, splits[measured_on]), vocab_size, -(-maximum_pairs // 4))
-    unigram = models.unigram[targets % vocab_size]
-    from_pairs, seen = _look_up(models.pairs, targets)
+    measured = _counted(_pair_codes(_split(tokens, splits[measured_on]), vocab_size, -(-maximum_pairs // 4)))
+    unigram = models.unigram[measured.codes % vocab_size]
+    from_pairs, seen = _look_up(models.pairs, measured.codes)
     weights = models.weights[_bucket(seen)]
-    unigram_loss = float(-np.log(unigram).mean())
-    bigram_loss = float(-np.log(weights * from_pairs + (1 - weights) * unigram).mean())
+    unigram_loss = measured.mean(-np.log(unigram))
+    bigram_loss = measured.mean(-np.log(weights * from_pairs + (1 - weights) * unigram))
     bits_per_nat = splits[measured_on].tokens_per_byte / math.log(2)
     return Floor(
         unigram_loss=unigram_loss,
@@ -90,50 +135,73 @@ def measure_floor(
         bigram_loss=bigram_loss,
         bigram_bits_per_byte=bigram_loss * bits_per_nat,
         measured_on=measured_on,
-        measured_tokens=len(targets),
+        measured_tokens=measured.total,
         bigram_tokens=len(codes),
     )
 
 
-def _fit(codes: NDArray[np.int64], counts: NDArray[np.int64], vocab_size: int) -> _Models:
+def _fit(codes: Codes, counts: NDArray[np.int64], vocab_size: int) -> _Models:
     """Fits the weights on a tenth of the pairs of train, then counts all of them."""
     block = max(1, min(_BLOCK_TOKENS, len(codes) // (2 * _FITTED_ON_EVERY)))
     aside = np.arange(len(codes)) // block % _FITTED_ON_EVERY == _FITTED_ON_EVERY - 1
-    kept, held_out = codes[~aside], codes[aside]
-    seconds = held_out % vocab_size
-    kept_counts = np.bincount(kept % vocab_size, minlength=vocab_size)
-    trust = _fit_weights((kept_counts / len(kept))[seconds], 1 / vocab_size, np.zeros(len(seconds), np.int64))[0]
+    kept, held_out = _counted(codes[~aside]), _counted(codes[aside])
+    seconds = held_out.codes % vocab_size
+    # Sums of integers below 2**53 are exact in the floats that bincount adds in.
+    kept_counts = np.bincount(kept.codes % vocab_size, kept.counts, minlength=vocab_size)
+    no_buckets = np.zeros(len(seconds), np.int64)
+    trust = _fit_weights((kept_counts / kept.total)[seconds], 1 / vocab_size, no_buckets, held_out.counts)[0]
     kept_unigram = _unigram(kept_counts, trust)
-    from_pairs, seen = _look_up(_count_pairs(kept, vocab_size), held_out)
-    weights = _fit_weights(from_pairs, kept_unigram[seconds], _bucket(seen))
-    return _Models(_unigram(counts, trust), _count_pairs(codes, vocab_size), weights)
+    from_pairs, seen = _look_up(_pairs(kept, vocab_size), held_out.codes)
+    weights = _fit_weights(from_pairs, kept_unigram[seconds], _bucket(seen), held_out.counts)
+    every = _merged(kept, held_out)
+    return _Models(_unigram(counts, trust), _pairs(every, vocab_size), weights)
 
 
 def _fit_weights(
-    sharp: NDArray[np.float64], smooth: NDArray[np.float64] | float, buckets: NDArray[np.int64]
+    sharp: NDArray[np.float64],
+    smooth: NDArray[np.float64] | float,
+    buckets: NDArray[np.int64],
+    counts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """For each bucket the weight w that makes w * sharp + (1 - w) * smooth most likely; never 1, as sharp may be 0."""
-    members = np.bincount(buckets, minlength=_BUCKETS)
+    members = np.bincount(buckets, counts, minlength=_BUCKETS)
     weights = np.full(_BUCKETS, 0.5)
     for _ in range(_ROUNDS):
         mine = weights[buckets]
-        from_sharp = mine * sharp / (mine * sharp + (1 - mine) * smooth)
-        weights = np.bincount(buckets, from_sharp, minlength=_BUCKETS) / np.maximum(members, 1)
+        from_sharp = mine * sharp
+        from_sharp /= from_sharp + (1 - mine) * smooth
+        weights = np.bincount(buckets, from_sharp * counts, minlength=_BUCKETS) / np.maximum(members, 1)
     # A bucket nobody fell into, and no certainty from few observations.
     return np.where(members > 0, np.minimum(weights, 1 - 0.5 / (members + 1)), 0.5)
 
 
-def _unigram(counts: NDArray[np.int64], trust: float) -> NDArray[np.float64]:
+def _unigram(counts: NDArray[np.int64] | NDArray[np.float64], trust: float) -> NDArray[np.float64]:
     probabilities: NDArray[np.float64] = trust * counts / counts.sum() + (1 - trust) / len(counts)
     return probabilities
 
 
-def _count_pairs(codes: NDArray[np.int64], vocab_size: int) -> _Pairs:
-    distinct, counts = np.unique(codes, return_counts=True)
-    return _Pairs(distinct, counts, np.bincount(codes // vocab_size, minlength=vocab_size))
+def _counted(codes: Codes) -> _Counted:
+    """Counts pairs; sorts ``codes`` in place, as they may be large."""
+    codes.sort()
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
+    return _Counted(codes[starts], np.diff(starts, append=len(codes)))
 
 
-def _look_up(pairs: _Pairs, codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _merged(one: _Counted, other: _Counted) -> _Counted:
+    """The pairs of both."""
+    codes = np.concatenate([one.codes, other.codes])
+    order = np.argsort(codes, kind="stable")
+    codes, counts = codes[order], np.concatenate([one.counts, other.counts])[order]
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
+    return _Counted(codes[starts], np.add.reduceat(counts, starts))
+
+
+def _pairs(counted: _Counted, vocab_size: int) -> _Pairs:
+    firsts = np.bincount(counted.codes // vocab_size, counted.counts, minlength=vocab_size).astype(np.int64)
+    return _Pairs(counted.codes, counted.counts, firsts)
+
+
+def _look_up(pairs: _Pairs, codes: Codes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """c(a, b) / c(a) of each pair, 0 where a was never seen, and c(a)."""
     seen = pairs.firsts[codes // len(pairs.firsts)]
     at = np.minimum(np.searchsorted(pairs.codes, codes), len(pairs.codes) - 1)
@@ -147,20 +215,26 @@ def _bucket(seen: NDArray[np.int64]) -> NDArray[np.int64]:
     return buckets
 
 
-def _split_tokens(tokens: Tokens, split: SplitRecord) -> Tokens:
-    return tokens[split.first_token : split.first_token + split.tokens]
+def _split(tokens: TokenSequence, split: SplitRecord) -> _Split:
+    return _Split(tokens, split.first_token, split.tokens)
 
 
-def _pair_codes(tokens: Tokens, vocab_size: int, maximum: int) -> NDArray[np.int64]:
+def _pair_codes(split: _Split, vocab_size: int, maximum: int) -> Codes:
     """first * V + second of each token and the one before it, for all tokens or for blocks spread evenly over them.
 
     The one before the first is the last: a split is a circle in training, too.
     """
-    chunks = []
-    for start, end in _blocks(len(tokens), maximum):
-        before = np.concatenate([tokens[start - 1 : start] if start else tokens[-1:], tokens[start : end - 1]])
-        chunks.append(before.astype(np.int64) * vocab_size + tokens[start:end])
-    return np.concatenate(chunks)
+    kind: type[np.uint32] | type[np.int64] = np.uint32 if vocab_size <= 1 << 16 else np.int64
+    chunks: list[Any] = []
+    for start, end in _blocks(split.length, maximum):
+        before = split.read(start - 1, start) if start else split.read(split.length - 1, split.length)
+        here = split.read(start, end)
+        codes: Any = np.concatenate([before, here[:-1]]).astype(kind)
+        codes *= kind(vocab_size)
+        codes += here.astype(kind)
+        chunks.append(codes)
+    found: Codes = np.concatenate(chunks)
+    return found
 
 
 def _blocks(tokens: int, maximum: int) -> Iterator[tuple[int, int]]:
@@ -174,8 +248,9 @@ def _blocks(tokens: int, maximum: int) -> Iterator[tuple[int, int]]:
         yield start, start + size
 
 
-def _count(tokens: Tokens, vocab_size: int) -> NDArray[np.int64]:
+def _count(split: _Split, vocab_size: int) -> NDArray[np.int64]:
     counts = np.zeros(vocab_size, np.int64)
-    for start in range(0, len(tokens), _COUNT_CHUNK):
-        counts += np.bincount(tokens[start : start + _COUNT_CHUNK], minlength=vocab_size)
+    for start in range(0, split.length, _COUNT_CHUNK):
+        chunk = split.read(start, min(start + _COUNT_CHUNK, split.length))
+        counts += np.bincount(chunk, minlength=vocab_size)
     return counts

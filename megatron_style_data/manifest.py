@@ -19,6 +19,7 @@ from megatron_style_data.tokenizer.protocol import Tokenizer
 FORMAT = "zhgpt-dataset"
 VERSION = 1
 SplitName: TypeAlias = Literal["train", "valid", "test"]
+Origin: TypeAlias = Literal["built", "adopted", "merged", "split"]
 # The order in which the splits lie in the .bin file.
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 
@@ -110,14 +111,15 @@ class Manifest:
     """Everything about a dataset but its tokens.
 
     Attributes:
-        origin: "built" here, or "adopted" from .bin/.idx files made elsewhere.
+        origin: "built" from text, "adopted" from .bin/.idx files made elsewhere, "merged" from several datasets, or
+            "split" off another one.
         documents_without_end_of_text: 0 for built datasets.
         splits: Those that hold documents; "train" is always there.
         settings: What the output depends on besides text and tokenizer.
         floor: None when there was too little text to measure it.
     """
 
-    origin: Literal["built", "adopted"]
+    origin: Origin
     tokenizer: TokenizerRecord
     dtype: str
     documents: int
@@ -210,7 +212,7 @@ def describe_tokenizer(tokenizer: Tokenizer, path: str | Path, prefix: str | Pat
         vocab_size=tokenizer.vocab_size,
         end_of_text=tokenizer.end_of_text,
         end_of_text_id=tokenizer.end_of_text_id,
-        path=_recorded_path(path, prefix),
+        path=recorded_path(path, prefix),
     )
 
 
@@ -252,8 +254,11 @@ def load_manifest(prefix: str | Path) -> Manifest:
     return manifest
 
 
-def _recorded_path(tokenizer: str | Path, prefix: str | Path) -> str:
-    """Relative to the dataset's folder if the tokenizer lies below it, so that both can move together; else as given."""
+def recorded_path(tokenizer: str | Path, prefix: str | Path) -> str:
+    """The tokenizer's path in the manifest of PREFIX.
+
+    Relative to the dataset's folder if the tokenizer lies below it, so that both can move together; else as given.
+    """
     folder, path = Path(prefix).parent.resolve(), Path(tokenizer).resolve()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else Path(tokenizer).as_posix()
 
