@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_build, minhash, sample_reading, training_step
+from benchmarks import data_build, loader, minhash, sample_reading, training_step
 from benchmarks.measure import Comparison
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.demo.plan import CORPUS
@@ -28,6 +28,7 @@ def main() -> None:
             minhash.run(list(CORPUS)),
             sample_reading.run(prefix),
             training_step.run(prefix),
+            loader.run(prefix),
         ]
     text = page(rows)
     atomic_write_text(arguments.output, text)

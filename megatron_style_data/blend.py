@@ -69,7 +69,7 @@ class Blend:
         """Unmasked targets in samples [first, first + count), without reading them."""
         before, after = self.schedule.counts_before(first), self.schedule.counts_before(first + count)
         spans = zip(self.sources, before, after, strict=True)
-        return sum(source.targets_in(start, end - start) for source, start, end in spans)
+        return sum(source.targets_in(start, end - start) for source, start, end in spans if end > start)
 
 
 def _joined(places: Sequence[NDArray[np.intp]], parts: Sequence[Batch]) -> Batch:

@@ -55,6 +55,10 @@ def test_training_is_bit_for_bit_the_same_without_the_thread(
     assert_same_checkpoint(tmp_path / "checkpoints" / LAST, undisturbed / "checkpoints" / LAST)
 
 
+def test_each_line_says_how_long_the_training_waited_for_data(undisturbed: Path) -> None:
+    assert all(0 <= line["data_wait"] < 1 for line in metrics(undisturbed))
+
+
 def test_one_rank_sees_the_same_samples_as_two(
     ranks: Ranks, tiny: Tiny, blend: tuple[str, ...], undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -145,7 +145,7 @@ class EvaluateSection(Section):
     every_steps: Whole = Field(default=250, gt=0)
     """Steps between evaluations; one more follows the last step."""
     samples: Whole | None = Field(default=None, gt=0)
-    """Samples of the valid split that are evaluated. Left out: all."""
+    """Samples of the valid split that are evaluated; of a blend, shared out over its sources by size. Left out: all."""
     prompts: tuple[str, ...] = DEFAULT_PROMPTS
     """Prompts that the model continues at every evaluation."""
     max_new_tokens: Whole = Field(default=60, gt=0)

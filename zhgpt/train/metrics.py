@@ -33,6 +33,7 @@ FIELDS: dict[str, Field] = {
     "learning_rate": Field("1", "learning rate", "train/learning_rate"),
     "gradient_norm": Field("1", "gradient norm", "train/gradient_norm"),
     "tokens_per_second": Field("tokens per second, all ranks", "tokens per second", "speed/tokens_per_second"),
+    "data_wait": Field("share of the time (0 to 1)", "waiting for data", "speed/data_wait"),
     "mfu": Field("share of peak FLOPs (0 to 1)", "MFU", "speed/mfu"),
     "consumed_tokens": Field("tokens", "consumed tokens", "progress/consumed_tokens"),
     "elapsed_seconds": Field("seconds", "elapsed time", "progress/elapsed_seconds"),

@@ -66,17 +66,24 @@ class Clock:
     lap_tokens: int = 0
     total_seconds: float = 0.0
     total_tokens: int = 0
+    waited_seconds: float = 0.0
+    """What the loader had waited in all, at the last metrics line."""
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
-    def lap(self) -> float:
-        """Tokens a second of all ranks since the last lap or resume; call it when the device has finished."""
+    def lap(self, waited_seconds: float) -> tuple[float, float]:
+        """Tokens a second of all ranks since the last lap or resume, and this rank's share of waiting for batches in it.
+
+        Args:
+            waited_seconds: of the loader, in all; call this when the device has finished.
+        """
         now = time.perf_counter()
         seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
+        waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
         self.total_seconds += seconds
         self.total_tokens += tokens
         self.lap_started, self.lap_tokens = now, 0
-        return tokens / seconds
+        return tokens / seconds, waited / seconds
 
     def resume(self) -> None:
         """Starts the lap anew after work that is no training."""
@@ -179,7 +186,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
     (nats,) = training.ranks.sums([float(result.nats.double().item())])
     loss = nats / result.targets
-    rate = training.clock.lap()
+    rate, waited = training.clock.lap(training.loader.waited_seconds)
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
     tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
@@ -190,6 +197,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
         "tokens_per_second": rate,
+        "data_wait": waited,
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
         "consumed_tokens": done * training.plan.tokens_per_step,
         "elapsed_seconds": time.perf_counter() - training.clock.started,
