@@ -3,10 +3,38 @@
 import json
 from typing import Any
 
+import orjson
+
 from megatron_style_data.readers.bad_documents import BadDocuments
 
 # Not strict: corpora hold raw tabs and NULs within strings; the text is rid of them later, and they are counted.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda name: None)
+
+# From here on orjson gives a float for a whole number that Python reads exactly.
+_LARGE_NUMBER = float(1 << 63)
+
+
+def strict_object(content: bytes) -> dict[str, Any] | None:
+    """The object in one record of strict JSON in UTF-8, as `parse_object` gives it but several times as fast.
+
+    None where it is anything else, or where the fast library reads something else; `parse_object` tells what it is.
+    """
+    try:
+        record = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    waiting: list[Any] = list(record.values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, float) and abs(value) >= _LARGE_NUMBER:
+            return None
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return record
 
 
 def parse_object(line: str, place: str, bad: BadDocuments, content: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 from megatron_style_data.errors import BadDataError
 from megatron_style_data.readers.bad_documents import BadDocuments
 from megatron_style_data.readers.byte_stream import byte_lines
-from megatron_style_data.readers.json_records import parse_object
+from megatron_style_data.readers.json_records import parse_object, strict_object
 
 
 def line_records(bad: BadDocuments) -> Iterator[tuple[int, dict[str, Any], bytes]]:
@@ -20,6 +20,10 @@ def line_records(bad: BadDocuments) -> Iterator[tuple[int, dict[str, Any], bytes
         place = f"line {number}"
         if line is None:
             bad.take("too_long", place, f"more than {longest} bytes")
+            continue
+        record = strict_object(line) if bad.encoding == "utf-8" else None
+        if record is not None:
+            yield number, record, line
             continue
         if not line.strip():
             continue

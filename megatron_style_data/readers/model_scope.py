@@ -45,9 +45,17 @@ def downloaded_folder(address: str) -> Path:
         folder = library.dataset_snapshot_download(
             name, revision=given.get("revision"), allow_file_pattern=given["files"]
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+    except (OSError, ValueError, *_errors_of_the_library()) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingInputError(
             f"{address}: cannot be fetched ({first_line}); check the name and the network, or give a folder."
         ) from error
     return Path(folder)
+
+
+def _errors_of_the_library() -> tuple[type[Exception], ...]:
+    """What it raises for what is not there or not allowed; older ones raise OSErrors and ValueErrors alone."""
+    try:
+        return (importlib.import_module("modelscope_hub.errors").HubError,)
+    except ModuleNotFoundError:
+        return ()
