@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from megatron_style_data.errors import SettingError
@@ -70,10 +70,8 @@ class DuplicateSettings:
     @property
     def fingerprint(self) -> str:
         """Names everything that decides the content of the signature files."""
-        values = asdict(self)
-        del values["keep"], values["exact"]
-        text = json.dumps([_FORMAT_VERSION, values, self.rows], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        values = [_FORMAT_VERSION, self.near, self.permutations, self.shingle, self.rows]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
     def _meets(self, rows: int) -> bool:
         return 1 - (1 - self.threshold**rows) ** (self.permutations // rows) >= _RECALL_AT_THRESHOLD

@@ -55,6 +55,27 @@ def test_near_duplicates_above_the_threshold_are_found_and_no_others(tmp_path: P
     assert found(shards, tmp_path, threshold=0.6).dropped(1).all()
 
 
+def test_pairs_found_are_those_of_a_comparison_of_all_pairs(tmp_path: Path, write_shard: WriteShard) -> None:
+    draw = np.random.default_rng(9)
+    texts = [chinese(draw, int(length)) for length in draw.integers(30, 200, 200)]
+    # Similarities evenly spread over 0.5 to 1, many of them near the threshold.
+    texts += [with_another_end(text, draw, int(len(text) * draw.random() * 0.3)) for text in texts]
+    keepers = found([write_shard("a.jsonl", texts)], tmp_path).keepers
+    sets = [{text[place : place + 5] for place in range(len(text) - 4)} for text in texts]
+    pairs = [(one, other) for other in range(len(texts)) for one in range(other)]
+    alike = {(a, b) for a, b in pairs if len(sets[a] & sets[b]) >= 0.8 * len(sets[a] | sets[b])}
+    together = {(a, b) for a, b in pairs if keepers[a] == keepers[b]}
+    assert len(alike) > 70
+    assert len(alike & together) / len(alike) >= 0.95
+    assert len(alike & together) / len(together) >= 0.9
+
+
+def test_a_shard_without_documents_does_not_disturb(tmp_path: Path, write_shard: WriteShard) -> None:
+    shards = [write_shard("a.jsonl.zst", []), write_shard("b.jsonl", ["春眠不觉晓"] * 2), write_shard("c.jsonl", [])]
+    result = found(shards, tmp_path)
+    assert [result.dropped(number).tolist() for number in range(3)] == [[], [False, True], []]
+
+
 def test_the_longest_of_a_cluster_stays_or_the_first(tmp_path: Path, write_shard: WriteShard, poems: list[str]) -> None:
     longer = [text + "后加" for text in poems]
     shards = [write_shard("a.jsonl", poems), write_shard("b.jsonl", longer)]
