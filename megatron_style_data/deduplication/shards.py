@@ -87,7 +87,9 @@ def state_of(path: Path) -> list[int]:
     try:
         found = path.stat()
     except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such file.") from error
+        # Documents are read again to settle doubts and to be written, which a stream from the network is not made for.
+        stream = " Save a stream as a file first (zhgpt corpus read)." if ":/" in str(path) else ""
+        raise MissingInputError(f"{path}: no such file.{stream}") from error
     return [found.st_size, found.st_mtime_ns]
 
 

@@ -90,6 +90,7 @@ def test_exact_only_leaves_near_duplicates_and_keep_first_the_first(folder: Path
     ("changed", "code", "sentence"),
     [
         ({"--input": "nowhere.jsonl"}, 66, "nowhere.jsonl: no such file"),
+        ({"--input": "hf://owner/name"}, 66, "no such file. Save a stream as a file first (zhgpt corpus read)"),
         ({"--threshold": "1.5"}, 2, "threshold 1.5 is not a similarity"),
         ({"--workers": "0"}, 2, "workers 0: expected at least 1"),
         ({"--on-bad": "refuse"}, 65, "a.jsonl, line 7"),
