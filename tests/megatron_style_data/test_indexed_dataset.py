@@ -79,6 +79,10 @@ def test_document_starts_are_those_of_a_plain_loop(
     assert dataset.document_starts(0, len(documents) + 1).tolist() == starts
     token = data.draw(st.integers(0, sum(lengths)))
     assert dataset.first_document_from(token) == sum(start < token for start in starts[:-1])
+    ends = data.draw(st.lists(st.integers(token, sum(lengths)), max_size=3))
+    firsts, afters = dataset.documents_within(np.full(len(ends), token), np.array(ends, np.int64))
+    assert firsts.tolist() == [dataset.first_document_from(token)] * len(ends)
+    assert afters.tolist() == [sum(start < end for start in starts[:-1]) for end in ends]
 
 
 def test_more_than_two_to_the_31_tokens_are_read(tmp_path: Path) -> None:
