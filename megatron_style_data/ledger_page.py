@@ -40,7 +40,7 @@ def ledger_page(ledger: Ledger, samples: Samples) -> str:
         drops=drop_plot(ledger.flow(), total.read.documents),
         lengths=length_plot(total.read.lengths, total.kept.lengths),
         source_heads=heads,
-        sources=[*rows, *([_source_row("all", total, tokens)] if len(names) > 1 else [])],
+        sources=[*rows, *([["all", "", *_source_row("all", total, tokens)[2:]]] if len(names) > 1 else [])],
         more_sources=max(0, len(names) - _SOURCES_SHOWN),
         unreadable=[
             (reason, f"{count:,}", first.get(reason, [""])[0]) for reason, count in accounts.unreadable.items()

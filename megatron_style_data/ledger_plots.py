@@ -54,7 +54,7 @@ def drop_plot(rows: Sequence[tuple[str, int]], read: int) -> str:
         bar = (width - left - 170) * count / most
         parts.append(_text(left - 8, y + 13, name, "end"))
         parts.append(f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="17" fill="{_DROPPED}"/>')
-        parts.append(_text(left + bar + 6, y + 13, f"{count:,} ({100 * count / max(1, read):.2f} %)", "start"))
+        parts.append(_text(left + bar + 6, y + 13, f"{count:,} ({100 * count / max(1, read):.3g} %)", "start"))
     return _svg(width, 12 + height * len(rows), parts)
 
 

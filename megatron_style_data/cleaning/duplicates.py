@@ -13,12 +13,12 @@ from megatron_style_data.cleaning.recipe import DeduplicateSection
 _EXAMPLE_CHARACTERS = 120
 
 
-def mark_duplicates(places: Places, section: DeduplicateSection | None, shards: int, workers: int) -> dict[str, Any]:
+def mark_duplicates(places: Places, section: DeduplicateSection, shards: int, workers: int) -> dict[str, Any]:
     """Finds the duplicates among all shards and writes down which lines are dropped, unless that was done.
 
     Args:
         places: The output folder.
-        section: What a duplicate is; None: nothing is.
+        section: What a duplicate is.
         shards: How many there are.
         workers: Processes.
 
@@ -28,7 +28,7 @@ def mark_duplicates(places: Places, section: DeduplicateSection | None, shards: 
     Raises:
         UserError: The disk is at fault.
     """
-    if section is None or not (section.exact or section.near):
+    if not (section.exact or section.near):
         return {}
     if not places.duplicates_found.exists():
         from megatron_style_data.deduplication import DuplicateSettings, find_duplicates

@@ -116,10 +116,10 @@ def finish(job: FinishTask, say: Tell) -> Ledger:
         named = ", ".join(section.path for section in recipe.inputs[:3])
         dropped = "; ".join(f"{count} {reason}" for reason, count in accounts.unreadable.items()) or "nothing was in it"
         raise BadDataError(f"{named}: the corpus is empty, not one document was found ({dropped}).")
-    say("finding duplicates", 0, 0)
-    duplicates = (
-        {} if _left(accounts) == 0 else mark_duplicates(places, recipe.deduplicate, number_of_tasks, job.workers)
-    )
+    duplicates: dict[str, Any] = {}
+    if recipe.deduplicate is not None and _left(accounts):
+        say("finding duplicates", 0, 0)
+        duplicates = mark_duplicates(places, recipe.deduplicate, number_of_tasks, job.workers)
     left = [number for number in range(number_of_tasks) if not places.record("publish", number).exists()]
     say("writing shards", 0, 0)
     step = PublishTasks(job.output, recipe.tokenizer)

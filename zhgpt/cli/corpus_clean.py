@@ -20,7 +20,7 @@ def clean(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings that go before the recipe's: steps.length.minimum_characters=100."
+            metavar="KEY=VALUE", help="Settings that go before the recipe's: steps.length.minimum_characters=100."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The folder to write [default: the recipe's output].")] = None,

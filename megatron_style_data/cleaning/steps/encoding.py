@@ -43,7 +43,7 @@ class EncodingSettings(StepSettings):
         default=True, description="Undo UTF-8 that was read as Latin-1, Windows-1252 or GBK, line by line."
     )
     maximum_lost_share: Share | None = Field(
-        default=0.003, description="Largest share of characters that are lost for good: U+FFFD and 锟斤拷."
+        default=0.005, description="Largest share of characters that are lost for good: U+FFFD and 锟斤拷."
     )
 
 

@@ -1,7 +1,7 @@
 """Step ``repetition``: text that says the same again and again, by character n-grams.
 
-The filters of Gopher (Rae et al. 2021, table A1) count words. Chinese has none between spaces; a word has about 1.6
-characters, and the formulas of laws, forms and minutes repeat more than English does, so lengths and bounds differ.
+The filters of Gopher (Rae et al. 2021, table A1) count words. Chinese has none between spaces; most words have
+one or two characters, and the formulas of laws, forms and minutes repeat more than English does, so lengths and bounds differ.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ class RepetitionSettings(StepSettings):
         default=5000,
         description="A longer text is measured in stretches of this length: long texts repeat by nature.",
     )
-    maximum_top_4gram_share: Share | None = Field(default=0.2, description="Characters in the most frequent 4-gram.")
+    maximum_top_4gram_share: Share | None = Field(default=0.25, description="Characters in the most frequent 4-gram.")
     maximum_repeated_10gram_share: Share | None = Field(
-        default=0.6, description="Characters in 10-grams that came before."
+        default=0.7, description="Characters in 10-grams that came before."
     )
     maximum_repeated_20gram_share: Share | None = Field(
-        default=0.5, description="Characters in 20-grams that came before."
+        default=0.6, description="Characters in 20-grams that came before."
     )
 
 

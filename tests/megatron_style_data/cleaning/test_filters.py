@@ -53,7 +53,7 @@ def test_verse_and_classical_prose_pass(run_step) -> None:
     [
         ("English words only, nothing else is here.", "cjk_share < 0.3"),
         ("表：1234 5678 9012 3456 7890 1122 元元元元元元元元元元元元元元元元", "digit_share > 0.3"),
-        ("★★★★★☆☆☆■■■■好东西好东西好东西大家快来看", "symbol_share > 0.2"),
+        ("★★★★★☆☆☆■■■■好东西好东西好东西大家快来看", "symbol_share > 0.25"),
         ("好。。。。。。。。！！！！！！！！是的", "cjk_share < 0.3"),
     ],
 )
