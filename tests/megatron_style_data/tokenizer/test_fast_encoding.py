@@ -1,0 +1,135 @@
+"""The fast encoder gives the tokenizer's ids on everything that is adversarial, or it is not used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as LibraryTokenizer
+
+from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
+from megatron_style_data.tokenizer.encoding_probes import encoding_probes
+from megatron_style_data.tokenizer.fast_encoding import (
+    FastEncoder,
+    OwnEncoder,
+    choose_encoder,
+    first_difference,
+    plain_definition,
+)
+
+
+@pytest.fixture(scope="session")
+def fast(bpe: Tokenizer, bpe_folder: Path) -> FastEncoder:
+    return FastEncoder(plain_definition((bpe_folder / "tokenizer.json").read_bytes(), bpe.end_of_text))
+
+
+def test_the_ids_are_the_tokenizers_on_every_probe(bpe: Tokenizer, fast: FastEncoder) -> None:
+    assert first_difference(bpe, fast, encoding_probes(list(bpe.special_tokens))) is None
+
+
+def test_probes_hold_every_byte_that_can_be_in_utf8() -> None:
+    found = set("".join(encoding_probes([])).encode())
+    assert found == set(range(1, 256)) - {0xC0, 0xC1, *range(0xF5, 0x100)}
+
+
+def test_special_tokens_in_a_text_are_text(bpe: Tokenizer, fast: FastEncoder, adversarial_texts: list[str]) -> None:
+    texts = [text for text in adversarial_texts if "\0" not in text]
+    assert first_difference(bpe, fast, texts) is None
+    assert bpe.end_of_text_id not in fast.encode_batch(["一<|endoftext|>二"])[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["中" * 100_000, "a" * 100_000, "哈哈，" * 50_000, " " * 50_000, "村民们" + "\n" * 50_000]
+)
+def test_very_long_runs_have_the_same_ids(bpe: Tokenizer, fast: FastEncoder, text: str) -> None:
+    assert fast.encode_batch([text]) == bpe.encode_batch([text])
+
+
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(CHARACTERS) | st.text("天下大势，。 \n\ta1'sЖ😀\u0301𠮷<|>"))
+def test_any_text_has_the_same_ids(bpe: Tokenizer, fast: FastEncoder, text: str) -> None:
+    assert fast.encode_batch([text]) == bpe.encode_batch([text])
+
+
+def test_flat_ids_are_those_of_the_texts_one_after_the_other(bpe: Tokenizer, fast: FastEncoder) -> None:
+    texts = ["天下大势", "", "分久必合，合久必分。" * 50]
+    for encoder in (fast, OwnEncoder(bpe)):
+        flat = encoder.encode_flat(texts)
+        assert (flat.ids.dtype, flat.lengths.dtype) == (np.uint32, np.int64)
+        assert np.split(flat.ids, np.cumsum(flat.lengths)[:-1])[2].tolist() == bpe.encode_batch(texts)[2]
+        assert flat.lengths.tolist() == [len(ids) for ids in bpe.encode_batch(texts)]
+        assert len(encoder.encode_flat([]).ids) == 0
+    assert fast.encode_batch([]) == []
+
+
+def test_a_sample_of_the_corpus_is_compared_too(bpe: Tokenizer, bpe_folder: Path) -> None:
+    content = (bpe_folder / "tokenizer.json").read_bytes()
+    choice = choose_encoder(bpe, content, ["天下大势，分久必合"])
+    assert choice.definition is not None
+    assert choice.words.startswith("fastokens ")
+
+
+def test_other_ids_on_a_text_of_the_corpus_leave_the_tokenizer_to_encode(bpe_folder: Path, bpe: Tokenizer) -> None:
+    """A stand-in with another vocabulary order for one sampled character."""
+    definition = json.loads((bpe_folder / "tokenizer.json").read_bytes())
+    merges = definition["model"]["merges"]
+    definition["model"]["merges"] = [*merges[: len(merges) // 2]]
+    choice = choose_encoder(bpe, json.dumps(definition).encode(), ["话说天下大势，分久必合"])
+    assert choice.definition is None
+    assert choice.words.startswith("tokenizers, as fastokens gives other ids for ")
+
+
+def test_a_kind_that_fastokens_does_not_read_is_left_to_the_tokenizer(
+    tmp_path: Path, sentencepiece: Tokenizer, sentencepiece_folder: Path
+) -> None:
+    assert choose_encoder(sentencepiece, b"", []).words == "sentencepiece, as fastokens reads tokenizer.json only"
+    as_json = load_tokenizer(sentencepiece_folder / "tokenizer.json")
+    choice = choose_encoder(as_json, (sentencepiece_folder / "tokenizer.json").read_bytes(), ["天下"])
+    assert choice.definition is None or first_difference(as_json, FastEncoder(choice.definition), ["天下"]) is None
+
+
+def gpt2_kind() -> LibraryTokenizer:
+    tokenizer = LibraryTokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer
+
+
+def normalizing_kind() -> LibraryTokenizer:
+    tokenizer = LibraryTokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"),
+            pre_tokenizers.Split(Regex("[一-龥぀-ゟ゠-ヿ]+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", [gpt2_kind, normalizing_kind])
+def test_other_kinds_of_byte_level_tokenizers_are_proved_or_refused(
+    kind: Callable[[], LibraryTokenizer], tmp_path: Path, texts: tuple[str, ...]
+) -> None:
+    """GPT-2's cuts, and DeepSeek's; whichever is chosen, its ids are the tokenizer's."""
+    made = kind()
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path)
+    choice = choose_encoder(tokenizer, (tmp_path / "tokenizer.json").read_bytes(), texts)
+    assert choice.definition is not None, choice.words
+    assert first_difference(tokenizer, FastEncoder(choice.definition), [*texts, *encoding_probes([])]) is None
