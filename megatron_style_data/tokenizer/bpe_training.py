@@ -21,14 +21,14 @@ from megatron_style_data.tokenizer.transformers_files import DEFINITION_FILE, wr
 SMALLEST_BPE_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 
 # Characters of text from which our own trainer takes less CPU time than HF's, compiling included (docs/tokenizer.md).
-_OURS_FROM_CHARACTERS = 3_000_000
+OURS_FROM_CHARACTERS = 3_000_000
 # Of the time of a training, about, on Chinese text.
 _COUNTING_SHARE = 0.15
 
 
 def write_bpe(texts: Sequence[str], vocab_size: int, folder: Path, on_progress: Progress | None) -> None:
     """Trains by the faster of the two trainers for so much text (see ``write_bpe_by_numba``)."""
-    write = write_bpe_by_numba if sum(map(len, texts)) >= _OURS_FROM_CHARACTERS else write_bpe_by_hf
+    write = write_bpe_by_numba if sum(map(len, texts)) >= OURS_FROM_CHARACTERS else write_bpe_by_hf
     write(texts, vocab_size, folder, on_progress)
 
 

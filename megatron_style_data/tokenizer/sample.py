@@ -1,11 +1,12 @@
 """The bounded sample of a corpus that a tokenizer is trained on: uniform over the text, the same whatever the order.
 
 Texts are cut into chunks, and of all chunks those with the lowest hash are kept, as many as fit. That is one pass in
-bounded memory, it does not favour the first files, and a chunk that occurs many times counts once.
+bounded memory, it does not favour the first files, and a chunk that occurs many times counts once. Every source keeps
+its share of the text, but for what it repeats.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -29,12 +30,14 @@ class TextSample:
         utf8_bytes: Their UTF-8 bytes.
         read_documents: Documents that were read.
         read_bytes: UTF-8 bytes that were read.
+        sources: UTF-8 bytes read and kept of each source.
     """
 
     texts: tuple[str, ...]
     utf8_bytes: int
     read_documents: int
     read_bytes: int
+    sources: Mapping[str, tuple[int, int]]
 
     @property
     def characters(self) -> int:
@@ -68,13 +71,21 @@ def sample_corpus(
     """
     if scan_bytes <= 0:
         raise SettingError(f"scan_bytes {scan_bytes} is not positive.")
-    texts = _texts(files, options, counters, scan_bytes, on_progress)
-    kept = sample_texts(texts, sample_bytes)
+    lowest = LowestHashes(sample_bytes)
+    read: dict[str, int] = {}
+    for text, source in _texts(files, options, counters, scan_bytes, on_progress):
+        read[source] = read.get(source, 0) + _utf8_bytes(text)
+        lowest.offer(text, source)
+    kept = lowest.chunks()
     if counters.documents == 0:
         refuse_empty_corpus(files, counters)
     if not kept:
         raise BadDataError(f"no text fits into sample_bytes {sample_bytes}; take a larger sample.")
-    return TextSample(tuple(kept), sum(map(_utf8_bytes, kept)), counters.documents, counters.utf8_bytes)
+    sources = {source: (size, 0) for source, size in read.items()}
+    for chunk, source in kept:
+        sources[source] = (sources[source][0], sources[source][1] + _utf8_bytes(chunk))
+    texts = tuple(chunk for chunk, _ in kept)
+    return TextSample(texts, sum(map(_utf8_bytes, texts)), counters.documents, counters.utf8_bytes, sources)
 
 
 def sample_texts(texts: Iterable[str], sample_bytes: int) -> list[str]:
@@ -83,26 +94,52 @@ def sample_texts(texts: Iterable[str], sample_bytes: int) -> list[str]:
     Raises:
         SettingError: ``sample_bytes`` is not positive.
     """
-    if sample_bytes <= 0:
-        raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
-    heap: list[tuple[int, int, str]] = []  # (minus the hash, bytes, chunk): the highest hash is on top
-    hashes: set[int] = set()
-    total, limit = 0, 1 << 64  # limit: the lowest hash that did not fit; no higher one may come in any more
+    kept = LowestHashes(sample_bytes)
     for text in texts:
+        kept.offer(text)
+    return [chunk for chunk, _ in kept.chunks()]
+
+
+class LowestHashes:
+    """The chunks with the lowest hashes of all that were offered, as many as fit."""
+
+    def __init__(self, sample_bytes: int) -> None:
+        """Starts empty.
+
+        Args:
+            sample_bytes: Most UTF-8 bytes to keep.
+
+        Raises:
+            SettingError: ``sample_bytes`` is not positive.
+        """
+        if sample_bytes <= 0:
+            raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
+        self._sample_bytes = sample_bytes
+        # (minus the hash, bytes, chunk, source): the highest hash is on top
+        self._heap: list[tuple[int, int, str, str]] = []
+        self._hashes: set[int] = set()
+        self._total = 0
+        self._limit = 1 << 64  # the lowest hash that did not fit; no higher one may come in any more
+
+    def offer(self, text: str, source: str = "") -> None:
+        """Takes what belongs to the sample of one more text."""
         for chunk in chunks_of(text):
             content = chunk.encode("utf-8")
             digest = xxhash.xxh3_64_intdigest(content)
-            if digest >= limit or digest in hashes or len(content) > sample_bytes:
+            if digest >= self._limit or digest in self._hashes or len(content) > self._sample_bytes:
                 continue
-            heapq.heappush(heap, (-digest, len(content), chunk))
-            hashes.add(digest)
-            total += len(content)
-            while total > sample_bytes:
-                negative, size, _ = heapq.heappop(heap)
-                limit = -negative
-                hashes.remove(limit)
-                total -= size
-    return [chunk for _, _, chunk in sorted(heap, reverse=True)]
+            heapq.heappush(self._heap, (-digest, len(content), chunk, source))
+            self._hashes.add(digest)
+            self._total += len(content)
+            while self._total > self._sample_bytes:
+                negative, size, _, _ = heapq.heappop(self._heap)
+                self._limit = -negative
+                self._hashes.remove(self._limit)
+                self._total -= size
+
+    def chunks(self) -> list[tuple[str, str]]:
+        """The chunks kept so far, each with its source, in the order of their hashes."""
+        return [(chunk, source) for _, _, chunk, source in sorted(self._heap, reverse=True)]
 
 
 def chunks_of(text: str, most: int = CHUNK_CHARACTERS) -> Iterator[str]:
@@ -124,12 +161,12 @@ def _texts(
     counters: ReadCounters,
     scan_bytes: int,
     on_progress: Callable[[int], None] | None,
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     on_disk = [_bytes_on_disk(file) for file in files]
     for file, size in zip(files, on_disk, strict=True):
         stop_at = counters.utf8_bytes + scan_bytes * size // sum(on_disk)
         for document in read_documents(file, options, counters):
-            yield document.text
+            yield document.text, document.source
             if on_progress is not None:
                 on_progress(counters.utf8_bytes)
             if counters.utf8_bytes >= stop_at:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from megatron_style_data.tokenizer.special_tokens import SPECIAL_TOKENS
 from megatron_style_data.tokenizer.transformers_files import TOKENIZER_FILES
 
 FREQUENT_CHARACTERS = 3500  # about what the standard list of common characters has at its first level
+FREQUENT_PAIRS = 1000
 _MEASURED_CHARACTERS = 1_000_000
 
 
@@ -53,12 +54,16 @@ class TextFit:
         bytes_per_token: UTF-8 bytes of the text a token.
         frequent: Number of frequent Han characters looked at, at most ``FREQUENT_CHARACTERS``.
         frequent_in_one_token: How many of them are one token.
+        pairs: Number of frequent pairs of Han characters looked at, at most ``FREQUENT_PAIRS``; most are words.
+        pairs_in_one_token: How many of them are one token.
     """
 
     characters_per_token: float
     bytes_per_token: float
     frequent: int
     frequent_in_one_token: int
+    pairs: int
+    pairs_in_one_token: int
 
 
 def train_tokenizer(
@@ -88,17 +93,26 @@ def train_tokenizer(
         SettingError: Unknown kind or trainer, too small a vocabulary, or an output that is in the way.
         StorageError: The folder cannot be written.
     """
-    if kind not in TRAINERS:
-        raise SettingError(f"kind {kind!r} is not known; choose {' or '.join(TRAINERS)}.")
-    if trainer not in TRAINERS[kind].write:
-        raise SettingError(f"{kind} has no trainer {trainer!r}; choose {' or '.join(TRAINERS[kind].write)}.")
-    TRAINERS[kind].check_vocab_size(vocab_size)
+    check_choice(kind, trainer, vocab_size)
     check_output(output, replace=replace)
     with atomic_folder(output, replace=True) as folder:
         TRAINERS[kind].write[trainer](texts, vocab_size, folder, on_progress)
         self_test(load_tokenizer(folder), SPECIAL_TOKENS, texts_within(texts, _MEASURED_CHARACTERS))
         check_output(output, replace=replace)  # minutes may have passed
     return load_tokenizer(output)
+
+
+def check_choice(kind: str, trainer: str, vocab_size: int) -> None:
+    """Refuses what cannot be trained.
+
+    Raises:
+        SettingError: Unknown kind or trainer, or too small a vocabulary.
+    """
+    if kind not in TRAINERS:
+        raise SettingError(f"kind {kind!r} is not known; choose {' or '.join(TRAINERS)}.")
+    if trainer not in TRAINERS[kind].write:
+        raise SettingError(f"{kind} has no trainer {trainer!r}; choose {' or '.join(TRAINERS[kind].write)}.")
+    TRAINERS[kind].check_vocab_size(vocab_size)
 
 
 def check_output(output: str | Path, *, replace: bool) -> None:
@@ -129,15 +143,32 @@ def measure_fit(tokenizer: Tokenizer, texts: Sequence[str]) -> TextFit:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
-    by_frequency = sorted(filter(_is_han, counts), key=lambda character: (-counts[character], character))
-    frequent = by_frequency[:FREQUENT_CHARACTERS]
-    in_one = sum(len(ids) == 1 for ids in tokenizer.encode_batch(frequent))
+    frequent = _most_frequent({character: count for character, count in counts.items() if _is_han(character)})
+    pairs = _most_frequent(_pair_counts(measured))[:FREQUENT_PAIRS]
     return TextFit(
         characters_per_token=sum(map(len, measured)) / max(1, tokens),
         bytes_per_token=sum(len(text.encode("utf-8")) for text in measured) / max(1, tokens),
-        frequent=len(frequent),
-        frequent_in_one_token=in_one,
+        frequent=len(frequent[:FREQUENT_CHARACTERS]),
+        frequent_in_one_token=_in_one_token(tokenizer, frequent[:FREQUENT_CHARACTERS]),
+        pairs=len(pairs),
+        pairs_in_one_token=_in_one_token(tokenizer, pairs),
     )
+
+
+def _most_frequent(counts: Mapping[str, int]) -> list[str]:
+    return sorted(counts, key=lambda string: (-counts[string], string))
+
+
+def _in_one_token(tokenizer: Tokenizer, strings: list[str]) -> int:
+    return sum(len(ids) == 1 for ids in tokenizer.encode_batch(strings))
+
+
+def _pair_counts(texts: Sequence[str]) -> Counter[str]:
+    """How often two Han characters stand side by side."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(map("".join, pairwise(text)))
+    return Counter({pair: count for pair, count in counts.items() if _is_han(pair[0]) and _is_han(pair[1])})
 
 
 def texts_within(texts: Sequence[str], characters: int) -> list[str]:

@@ -46,12 +46,13 @@ def test_training_says_what_was_read_dropped_and_made(corpus: Path, tmp_path: Pa
         r"left out, as their names say no format: LICENSE",
         r"read 60 documents, 0\.0 MB; 0\.0 MB for training \(an even sample of it\)",  # repeated lines count once
         r"dropped 1 not JSON, first: .*a\.jsonl\.gz, line 61: not JSON",
-        r"training bpe, 400 tokens, on 0\.0 MB …",
+        r"training bpe, 400 tokens, on 0\.0 MB …; needs about 0\.2 GB of memory",
         rf"vocabulary   {tokenizer.vocab_size} tokens",
         r"end of text  <\|endoftext\|> = 0",
         rf"fingerprint  {tokenizer.fingerprint}",
         r"fit          \d+\.\d\d characters, \d+\.\d\d bytes a token on the sample",
         r"characters   \d+ of the \d+ most frequent are one token",
+        r"words        \d+ of the \d+ most frequent pairs of characters are one token",
     ):
         assert re.search(line, result.output), (line, result.output)
 
@@ -64,6 +65,51 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_said(corpus: Path, tmp_path: 
 def test_sentencepiece_is_a_kind(corpus: Path, tmp_path: Path) -> None:
     assert train(corpus, tmp_path / "out", "--kind", "sentencepiece", "--vocab-size", 500).exit_code == 0
     assert load_tokenizer(tmp_path / "out").kind == "sentencepiece"
+
+
+def test_both_trainers_write_the_same_tokenizer(corpus: Path, tmp_path: Path) -> None:
+    for trainer in ("numba", "hf"):
+        assert train(corpus, tmp_path / trainer, "--trainer", trainer).exit_code == 0
+    contents = [(tmp_path / trainer / "tokenizer.json").read_bytes() for trainer in ("numba", "hf")]
+    assert contents[0] == contents[1]
+    refused = train(corpus, tmp_path / "out", "--kind", "sentencepiece", "--trainer", "hf")
+    assert "sentencepiece has no trainer 'hf'; choose auto" in str(refused.exception)
+
+
+def test_progress_says_what_is_done_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import zhgpt.cli.tokenizer as command
+
+    monkeypatch.setattr(command, "_SECONDS_BETWEEN_LINES", 0.0)
+    lines: list[str] = []
+    monkeypatch.setattr(command.typer, "echo", lines.append)
+    on_progress = command._training_lines()
+    on_progress("counting pieces of text", 0.01)
+    on_progress("learning merges", 0.5)
+    assert lines[0] == "  counting pieces of text: about 1% of the training done"
+    assert re.fullmatch(r"  learning merges: about 50% of the training done, about \d+ s left", lines[1])
+
+
+def test_a_sample_says_what_share_each_source_has(tmp_path: Path) -> None:
+    for name, size in (("a", 300), ("b", 100)):
+        records = (json.dumps({"text": f"{name}{number:05d}" * 100}) + "\n" for number in range(size))
+        (tmp_path / f"{name}.jsonl").write_text("".join(records))
+    inputs = ("--input", tmp_path / "a.jsonl", "--input", tmp_path / "b.jsonl")
+    output = zhgpt_tokenizer(
+        "train", *inputs, "--output", tmp_path / "out", "--vocab-size", 300, "--sample-bytes", 120_000
+    ).output
+    assert "a.jsonl: 75.0 % of the text" in output
+    shares = [float(share) for share in re.findall(r"([\d.]+) % of the sample", output)]
+    assert len(shares) == 2
+    assert 65 < shares[0] < 85
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_too_little_memory_is_said_before_training(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zhgpt.cli.tokenizer.free_memory", lambda: 10**6)
+    result = train(corpus, tmp_path / "out")
+    assert "warning: that may be too much for this machine; a smaller --sample-bytes takes less" in result.output
 
 
 def test_an_existing_output_needs_force(corpus: Path, tmp_path: Path) -> None:

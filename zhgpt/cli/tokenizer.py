@@ -13,10 +13,13 @@ from megatron_style_data.tokenizer import TextFit, Tokenizer, load_tokenizer, me
 from megatron_style_data.tokenizer.pieces import readable_token
 from megatron_style_data.tokenizer.progress import Progress
 from megatron_style_data.tokenizer.sample import DEFAULT_SAMPLE_BYTES, DEFAULT_SCAN_BYTES, TextSample, sample_corpus
-from megatron_style_data.tokenizer.training import TRAINERS, check_output
-from zhgpt.config.quantities import duration_text
+from megatron_style_data.tokenizer.training import check_choice, check_output
+from megatron_style_data.tokenizer.training_memory import free_memory, training_memory
+from zhgpt.cli.tokenizer_compare import advise, compare
+from zhgpt.config.quantities import duration_text, share_text
 
 _SECONDS_BETWEEN_LINES = 5.0
+_MOST_SOURCES_SHOWN = 20
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +28,10 @@ app = typer.Typer(
     help="Train a tokenizer and look at what it does.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command()(compare)
+app.command()(advise)
 
 
 @app.command()
@@ -60,7 +67,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace a tokenizer that is there already.")] = False,
 ) -> None:
     """Train a tokenizer on a corpus and write a folder that transformers' AutoTokenizer loads."""
-    TRAINERS[kind].check_vocab_size(vocab_size)
+    check_choice(kind, trainer, vocab_size)
     check_output(output, replace=force)
     options = ReadOptions(text_field=text_field, on_bad=on_bad, text_documents=text_documents)
     left_out: list[Path] = []
@@ -71,7 +78,13 @@ def train(
         files, options, counters, sample_bytes=sample_bytes, scan_bytes=scan_bytes, on_progress=_reading_lines()
     )
     _print_sample(sample, counters)
-    typer.echo(f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …")
+    needed, free = training_memory(kind, trainer, sample.utf8_bytes), free_memory()
+    typer.echo(
+        f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …; needs about {needed / 1e9:.1f} GB "
+        f"of memory{'' if free is None else f', {free / 1e9:.1f} GB are free'}"
+    )
+    if free is not None and needed > free:
+        typer.echo("warning: that may be too much for this machine; a smaller --sample-bytes takes less")
     started = time.monotonic()
     tokenizer = train_tokenizer(
         kind, sample.texts, vocab_size, output, replace=force, trainer=trainer, on_progress=_training_lines()
@@ -119,6 +132,12 @@ def _print_sample(sample: TextSample, counters: ReadCounters) -> None:
     )
     for line in counters.dropped_in_words():
         typer.echo(f"dropped {line}")
+    if 1 < len(sample.sources) <= _MOST_SOURCES_SHOWN and sample.utf8_bytes < sample.read_bytes:
+        for source, (read, kept) in sample.sources.items():
+            typer.echo(
+                f"  {source}: {share_text(read / sample.read_bytes)} of the text, "
+                f"{share_text(kept / sample.utf8_bytes)} of the sample"
+            )
 
 
 def _print_tokenizer(output: Path, tokenizer: Tokenizer, asked: int, fit: TextFit) -> None:
@@ -130,6 +149,7 @@ def _print_tokenizer(output: Path, tokenizer: Tokenizer, asked: int, fit: TextFi
         ("fingerprint", tokenizer.fingerprint),
         ("fit", f"{fit.characters_per_token:.2f} characters, {fit.bytes_per_token:.2f} bytes a token on the sample"),
         ("characters", f"{fit.frequent_in_one_token:,} of the {fit.frequent:,} most frequent are one token"),
+        ("words", f"{fit.pairs_in_one_token:,} of the {fit.pairs:,} most frequent pairs of characters are one token"),
     )
     for name, value in rows:
         typer.echo(f"{name:<12} {value}")
