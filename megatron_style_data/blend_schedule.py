@@ -154,7 +154,7 @@ def _check(phases: Sequence[Phase]) -> None:
         for number, weight in enumerate(phase.weights):
             if 0 < weight < _SMALLEST_SHARE * total:
                 raise SettingError(
-                    f"source {number} has {float(weight / total):.1e} of the phase of a blend at sample "
+                    f"source number {number + 1} has {float(weight / total):.1e} of the phase of a blend at sample "
                     f"{phase.first_sample}: less than one sample in a hundred million; leave it out, or give it more."
                 )
 

@@ -182,7 +182,7 @@ def test_only_ratios_of_weights_count() -> None:
         ((Phase(0, weights(0, 0)),), "needs a weight of at least 0 for each source and one above 0, found 0.0, 0.0"),
         ((Phase(0, weights(1, 1)), Phase(4, weights(1))), "at sample 4 needs a weight of at least 0 for each source"),
         ((Phase(0, weights(1, -1)),), "found 1.0, -1.0"),
-        ((Phase(0, weights(1, 1e-9)),), "source 1 has 1.0e-09 .* less than one sample in a hundred million"),
+        ((Phase(0, weights(1, 1e-9)),), "source number 2 has 1.0e-09 .* less than one sample in a hundred million"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(phases: tuple[Phase, ...], sentence: str) -> None:

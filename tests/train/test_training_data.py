@@ -11,6 +11,8 @@ from synthetic import NO_TOKENIZER, write_synthetic
 
 from megatron_style_data.blend import Blend
 from megatron_style_data.manifest import Floor, load_manifest, manifest_bytes, path_manifest
+from megatron_style_data.packing import pack
+from megatron_style_data.sample_source import open_samples
 from megatron_style_data.samples import Samples
 from zhgpt.config.data_section import DataSection
 from zhgpt.errors import BadDataError, MissingInputError, SettingError
@@ -128,7 +130,17 @@ def test_a_checkpoint_remembers_fingerprints_and_exact_shares(folder: Path) -> N
         ],
         "names": dict(zip(keys, ("web", "wiki", "books"), strict=True)),
     }
-    assert read(section(folder, order="megatron")).identity()["order"] == "megatron"
+
+
+def test_megatrons_order_holds_for_the_whole_run_so_a_checkpoint_remembers_its_length(folder: Path) -> None:
+    data = read(section(folder, order="megatron"))
+    assert (data.identity()["order"], data.identity()["order_samples"]) == ("megatron", [600, 300, 100])
+    samples = open_training_samples(data, seed=5)
+    assert isinstance(samples, Blend)
+    assert samples.batch(np.arange(980, 1000)).tokens.shape == (20, LENGTH + 1)
+    alone = open_samples(folder / "wiki", sequence_length=LENGTH, seed=5, order="megatron", total_samples=300)
+    sources, _ = samples.schedule.locate(np.arange(60))
+    assert samples.batch(np.flatnonzero(sources == 1)).tokens.tolist() == alone.batch(np.arange(18)).tokens.tolist()
 
 
 def test_sources_of_two_tokenizers_are_refused_naming_both(folder: Path, tmp_path: Path) -> None:
@@ -158,6 +170,18 @@ def test_a_dataset_given_twice_is_refused(folder: Path) -> None:
 def test_a_missing_source_is_named(folder: Path) -> None:
     with pytest.raises(MissingInputError, match=r"nothing.meta.json: no such file"):
         read(section(folder, blend=[{"data": f"{folder}/nothing", "weight": 1}]))
+
+
+def test_best_fit_packed_sources_blend_as_others_do(folder: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        write_synthetic(tmp_path / name, 3_000, seed=seed)
+        pack(tmp_path / name, sequence_length=LENGTH)
+    blend = [{"data": f"{tmp_path}/a", "weight": 1}, {"data": f"{tmp_path}/b", "weight": 1}]
+    data = read(section(folder, blend=blend, packing="best_fit"))
+    samples = open_training_samples(data, seed=5)
+    assert data.identity()["packing"] == "best_fit"
+    assert [source.samples_per_epoch for source in data.sources] == [30, 30]
+    assert samples.targets_in(0, 60) == int(samples.batch(np.arange(60)).target_mask.sum())
 
 
 def test_best_fit_wants_its_packing_before_the_run_starts(folder: Path) -> None:

@@ -134,7 +134,8 @@ class TrainingData:
         if section.packing != "concatenate":
             known["packing"] = section.packing
         if section.order != "index_free":
-            known |= {"order": section.order, "order_samples": self.samples}
+            # Megatron's order follows from how many samples a source gives in all, so also from what is yet to come.
+            known |= {"order": section.order, "order_samples": list(self.schedule.counts_before(self.samples))}
         if not self.is_blend:
             return {"fingerprint": first.manifest.fingerprint, "tokens": first.train.tokens, **known}
         fingerprints = [source.manifest.fingerprint for source in self.sources]
