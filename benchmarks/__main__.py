@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_build, loader, minhash, sample_reading, training_step
+from benchmarks import data_build, loader, minhash, sample_reading, tokenizer_training, training_step
 from benchmarks.measure import Comparison
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.demo.plan import CORPUS
@@ -26,6 +26,7 @@ def main() -> None:
         rows = [
             data_build.run(list(CORPUS), folder / "tokenizer", folder),
             minhash.run(list(CORPUS)),
+            tokenizer_training.run(list(CORPUS), folder),
             sample_reading.run(prefix),
             training_step.run(prefix),
             loader.run(prefix),

@@ -46,8 +46,8 @@ def run(
     sample = sample_corpus(files, ReadOptions(), ReadCounters(), sample_bytes=sample_bytes)
     texts = folder / "sample.json"
     texts.write_text(json.dumps(sample.texts, ensure_ascii=False), "utf-8")
-    ours = _train("numba", texts, vocab_size, folder / "ours", threads=1)
-    theirs = _train("hf", texts, vocab_size, folder / "hf", threads=threads)
+    ours = _train("numba", texts, vocab_size, folder / "trained_by_numba", threads=1)
+    theirs = _train("hf", texts, vocab_size, folder / "trained_by_hf", threads=threads)
     if ours.definition != theirs.definition:
         raise RuntimeError("the two trainers wrote different tokenizers")
     amount = sample.utf8_bytes / 1e6

@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 from megatron_style_data.tokenizer.bpe_training import OURS_FROM_CHARACTERS
 
-# Bytes of the process for nothing, and for a byte of the sample: measured on Chinese text at 32,000 tokens, as the peak
-# of `zhgpt tokenizer train` at 16 and 64 MB (docs/tokenizer.md). An estimate for other text.
+# Bytes of the process for nothing, and for a byte of the sample, rounded up from the peaks measured on 50 and 64 MB of
+# Chinese text at 32,000 tokens (docs/tokenizer.md). An estimate for other text and sizes.
 _FOR_NOTHING = 150_000_000
 _BYTES_PER_BYTE: Mapping[tuple[str, str], float] = MappingProxyType(
-    {("bpe", "numba"): 22.0, ("bpe", "hf"): 92.0, ("sentencepiece", "auto"): 26.0}
+    {("bpe", "numba"): 22.0, ("bpe", "hf"): 80.0, ("sentencepiece", "auto"): 26.0}
 )
 _BYTES_PER_CHARACTER = 3
 
