@@ -25,7 +25,7 @@ from megatron_style_data.build_units import (
     read_records,
     remove_unfinished,
 )
-from megatron_style_data.encoding_processes import encode_units
+from megatron_style_data.encoding_processes import encoding_crew
 from megatron_style_data.entropy import measure_floor
 from megatron_style_data.errors import SettingError, StorageError
 from megatron_style_data.indexed_dataset import path_bin
@@ -108,23 +108,26 @@ class _Work:
     def __init__(self, settings: BuildSettings, preparation: Preparation, report: Report) -> None:
         self._settings, self._preparation, self._report = settings, preparation, report
         self._finished: dict[int, FinishedUnit] = {}
+        self._encoder = ""
         self.documents = self._utf8_bytes = 0
         self._resumed_documents = self._resumed_bytes = self._bad = 0
 
     def encode(self, folder: Path, units: Sequence[Unit]) -> None:
         """Brings `units` to the disk."""
-        self._tell("encoding")
         job = encoding_job(self._settings, self._preparation, folder)
-        for number, step in encode_units(job, units, self._preparation.workers):
-            self.documents += step.documents
-            self._utf8_bytes += step.utf8_bytes
-            if step.unit is not None:
-                self._finished[number] = step.unit.unit
-                self._refuse_too_many_bad(step.unit.unit)
-                if step.unit.resumed:
-                    self._resumed_documents += step.unit.unit.documents
-                    self._resumed_bytes += step.unit.unit.utf8_bytes
+        with encoding_crew(job, min(self._preparation.workers, len(units)), self._preparation.why_slow) as crew:
+            self._encoder = crew.encoder
             self._tell("encoding")
+            for number, step in crew.encode(units):
+                self.documents += step.documents
+                self._utf8_bytes += step.utf8_bytes
+                if step.unit is not None:
+                    self._finished[number] = step.unit.unit
+                    self._refuse_too_many_bad(step.unit.unit)
+                    if step.unit.resumed:
+                        self._resumed_documents += step.unit.unit.documents
+                        self._resumed_bytes += step.unit.unit.utf8_bytes
+                self._tell("encoding")
 
     def _refuse_too_many_bad(self, unit: FinishedUnit) -> None:
         self._bad += sum(counters.bad for counters in unit.slice_counters)
@@ -171,7 +174,7 @@ class _Work:
             counters=sources.total(),
             skipped_files=self._preparation.skipped,
             resumed_documents=self._resumed_documents,
-            encoder=self._preparation.encoder.words,
+            encoder=self._encoder,
         )
 
     def _write(self, folder: Path, finished: Sequence[FinishedUnit], sources: Sources) -> Manifest:
@@ -220,6 +223,6 @@ class _Work:
                 utf8_bytes=self._utf8_bytes,
                 resumed_bytes=self._resumed_bytes,
                 estimated_bytes=self._preparation.estimated_bytes,
-                encoder=self._preparation.encoder.words,
+                encoder=self._encoder,
             )
         )

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from megatron_style_data.atomic import atomic_write_text
 from megatron_style_data.build_plan import Unit, plan_units
 from megatron_style_data.build_settings import BuildSettings
 from megatron_style_data.encoding_units import EncodingJob, slice_texts
@@ -20,7 +19,7 @@ from megatron_style_data.manifest import TokenizerRecord, describe_tokenizer
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, expand_inputs
 from megatron_style_data.splits import check_fractions
 from megatron_style_data.tokenizer import load_tokenizer
-from megatron_style_data.tokenizer.fast_encoding import EncoderChoice, choose_encoder
+from megatron_style_data.tokenizer.fast_encoding import Proof, plain_definition
 from megatron_style_data.tokenizer.loading import find_tokenizer_file
 
 # Raised when the same input would give other units, so that a build never goes on from units of an older kind.
@@ -43,7 +42,9 @@ class Preparation:
         units: The plan.
         estimated_bytes: About how many bytes of text there are.
         workers: Processes that are worth starting; 0: the work is done in this one.
-        encoder: Which encoder, and why.
+        definition: What the fast encoder takes, if it may be used.
+        proof: What it has to encode right first.
+        why_slow: Why the tokenizer itself encodes where there is no definition.
     """
 
     tokenizer: TokenizerRecord
@@ -53,7 +54,9 @@ class Preparation:
     units: list[Unit]
     estimated_bytes: int
     workers: int
-    encoder: EncoderChoice
+    definition: str | None
+    proof: Proof | None
+    why_slow: str
 
 
 def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
@@ -61,7 +64,7 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
 
     Args:
         settings: The build.
-        encodes: Whether anything will be encoded; else no encoder is chosen.
+        encodes: Whether anything will be encoded; else no encoder is prepared.
 
     Raises:
         MissingInputError: An input or the tokenizer is not there.
@@ -80,20 +83,30 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
     streams = any(not file.path.exists() for file in files)  # of unknown size
     worth = max(estimated_bytes // _BYTES_WORTH_A_WORKER, int(streams))
     workers = min(settings.workers, worth) if encodes else 0
-    choice = EncoderChoice(None, f"{tokenizer.kind}, as there is little text" if encodes else "")
-    if workers > 0:
+    definition, proof, why_slow = None, None, "there is little text"
+    if workers > 0 and tokenizer.kind == "huggingface":
         content = find_tokenizer_file(Path(settings.tokenizer)).read_bytes()
-        choice = choose_encoder(tokenizer, content, list(_sample(units, settings.read)))
+        definition = plain_definition(content, tokenizer.end_of_text)
+        proof = Proof.of(tokenizer, list(_sample(units, settings.read)))
+    elif workers > 0:
+        why_slow = "fastokens reads tokenizer.json only"
     record = describe_tokenizer(tokenizer, settings.tokenizer, settings.output)
-    return Preparation(record, dtype, files, skipped, units, estimated_bytes, workers, choice)
+    return Preparation(
+        tokenizer=record,
+        dtype=dtype,
+        files=files,
+        skipped=skipped,
+        units=units,
+        estimated_bytes=estimated_bytes,
+        workers=workers,
+        definition=definition,
+        proof=proof,
+        why_slow=why_slow,
+    )
 
 
 def encoding_job(settings: BuildSettings, preparation: Preparation, folder: Path) -> EncodingJob:
-    """What the workers of a build in ``folder`` are told; the fast encoder's definition is written there."""
-    definition = None
-    if preparation.encoder.definition is not None:
-        definition = folder / "encoder.json"
-        atomic_write_text(definition, preparation.encoder.definition)
+    """What the workers of a build in ``folder`` are told."""
     return EncodingJob(
         folder=folder,
         signature=signature(settings, preparation),
@@ -102,7 +115,8 @@ def encoding_job(settings: BuildSettings, preparation: Preparation, folder: Path
         fingerprint=preparation.tokenizer.fingerprint,
         end_of_text=preparation.tokenizer.end_of_text,
         end_of_text_id=preparation.tokenizer.end_of_text_id,
-        definition=definition,
+        definition=preparation.definition,
+        proof=preparation.proof,
         dtype=preparation.dtype,
         seed=settings.seed,
     )

@@ -11,7 +11,7 @@ from megatron_style_data.errors import UserError
 from megatron_style_data.readers import READERS, ReadCounters, ReadOptions, read_documents
 from megatron_style_data.readers.parts import places_in_file
 from megatron_style_data.tokenizer import load_tokenizer
-from megatron_style_data.tokenizer.fast_encoding import Encoder, FastEncoder, OwnEncoder
+from megatron_style_data.tokenizer.fast_encoding import Encoder, OwnEncoder, Proof
 
 # Below the size from which HF's encode_batch starts threads of its own: parallel work is done by processes here.
 BATCH_CHARACTERS = 1 << 17
@@ -30,7 +30,8 @@ class EncodingJob:
         fingerprint: That of its file.
         end_of_text: The token that ends a document.
         end_of_text_id: Its id.
-        definition: File that ``FastEncoder`` takes; None: the tokenizer encodes.
+        definition: What ``FastEncoder`` takes; None: the tokenizer encodes.
+        proof: What the fast encoder has to encode right first.
         dtype: Name of the token type.
         seed: Keys the hashes.
     """
@@ -42,18 +43,17 @@ class EncodingJob:
     fingerprint: str
     end_of_text: str
     end_of_text_id: int
-    definition: Path | None
+    definition: str | None
+    proof: Proof | None
     dtype: str
     seed: int
 
-    def encoder(self) -> Encoder:
-        """The encoder; the tokenizer must still be the one the build began with.
+    def own_encoder(self) -> Encoder:
+        """The tokenizer, which must still be the one the build began with.
 
         Raises:
             UserError: Another file lies there now.
         """
-        if self.definition is not None:
-            return FastEncoder(self.definition)
         tokenizer = load_tokenizer(self.tokenizer_path, end_of_text=self.end_of_text)
         if tokenizer.fingerprint != self.fingerprint:
             raise UserError(f"{self.tokenizer_path}: the tokenizer changed during the build; start the build again.")

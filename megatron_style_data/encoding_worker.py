@@ -1,5 +1,11 @@
-"""One encoding process: takes units from a socket, says what it has done of them, ends when the socket closes."""
+"""The encoding processes of a build: one loads the encoder and forks the workers, each takes units from its socket.
 
+``python -m megatron_style_data.encoding_worker SOCKET...`` gets its job through the first socket.
+"""
+
+import gc
+import os
+import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -7,6 +13,7 @@ from typing import Any
 
 from megatron_style_data.encoding_units import EncodingJob, encode_unit
 from megatron_style_data.errors import UserError
+from megatron_style_data.tokenizer.fast_encoding import Encoder, FastEncoder
 
 _SECONDS_BETWEEN_WORDS = 0.2
 
@@ -27,12 +34,63 @@ class _Teller:
             self._told_at, self._documents, self._utf8_bytes = time.monotonic(), 0, 0
 
 
-def serve(connection: "Connection[Any, Any]") -> None:
+def main(sockets: list[int]) -> int:
+    """Loads, forks a worker for each socket, waits for all. Ends as the first worker that ends in another way than well.
+
+    The workers are forked before anything is encoded, as that starts threads.
+    """
+    with Connection(sockets[0]) as first:
+        job = first.recv()
+        assert isinstance(job, EncodingJob)
+        try:
+            encoder: Encoder = job.own_encoder() if job.definition is None else FastEncoder(job.definition)
+        except UserError as error:
+            first.send(error)
+            return 0
+        except ValueError as error:  # of fastokens; the tokenizer itself was read well before
+            if job.definition is None:
+                raise
+            first.send(f"fastokens does not read this tokenizer ({error})")
+            return 0
+        gc.freeze()  # a collection would copy the pages that are shared
+        workers = [_fork(job, encoder, sockets, number) for number in range(len(sockets))]
+    for descriptor in sockets[1:]:
+        os.close(descriptor)
+    for _ in workers:
+        _, status = os.wait()
+        if os.WIFSIGNALED(status):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), os.WTERMSIG(status))
+        if status:
+            return os.waitstatus_to_exitcode(status)
+    return 0
+
+
+def _fork(job: EncodingJob, encoder: Encoder, sockets: list[int], number: int) -> int:
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        for other, descriptor in enumerate(sockets):
+            if other != number:
+                os.close(descriptor)
+        with Connection(sockets[number]) as connection:
+            serve(connection, job, encoder, proves=number == 0)
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def serve(connection: "Connection[Any, Any]", job: EncodingJob, encoder: Encoder, proves: bool) -> None:
     """Does every unit until the other end closes. An error of the user's is sent back, to be raised there."""
     try:
-        job = connection.recv()
-        assert isinstance(job, EncodingJob)
-        encoder = job.encoder()
+        if proves and job.proof is not None:
+            different = job.proof.first_difference(encoder)
+            connection.send("" if different is None else f"fastokens gives other ids for {different[:40]!r}")
         while True:
             unit = connection.recv()
             connection.send(encode_unit(unit, job, encoder, _Teller(connection)))
@@ -43,5 +101,4 @@ def serve(connection: "Connection[Any, Any]") -> None:
 
 
 if __name__ == "__main__":
-    with Connection(int(sys.argv[1])) as _connection:
-        serve(_connection)
+    sys.exit(main([int(word) for word in sys.argv[1:]]))

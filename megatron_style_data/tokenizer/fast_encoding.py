@@ -3,12 +3,10 @@
 Corpora are plain text to it as to the tokenizer (``plain_text_copy.py``): no string in a text becomes a special token.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Protocol
 
 import fastokens
@@ -47,19 +45,16 @@ class FastEncoder:
     It works in as many threads as ``RAYON_NUM_THREADS`` says. Its cache is bounded (about 30 MB).
     """
 
-    def __init__(self, definition: Path | str) -> None:
+    def __init__(self, definition: str) -> None:
         """Prepares the encoder.
 
         Args:
-            definition: What ``plain_definition`` gives, or a file with it.
+            definition: What ``plain_definition`` gives.
 
         Raises:
             ValueError: fastokens does not know this kind of tokenizer.
         """
-        if isinstance(definition, Path):
-            self._tokenizer = fastokens.Tokenizer.from_file(str(definition))
-        else:
-            self._tokenizer = fastokens.Tokenizer.from_json_str(definition)
+        self._tokenizer = fastokens.Tokenizer.from_json_str(definition)
 
     def encode_flat(self, texts: list[str]) -> FlatIds:
         """Ids of each text, views of the bytes that fastokens made."""
@@ -86,48 +81,44 @@ class OwnEncoder:
         return FlatIds(np.fromiter(chain.from_iterable(ids), np.uint32, int(lengths.sum())), lengths)
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderChoice:
-    """Which encoder a corpus gets.
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """Texts and the ids that the tokenizer gives them; an encoder that stands in for it must give the same.
 
     Attributes:
-        definition: What ``FastEncoder`` takes; None: the tokenizer encodes itself.
-        words: The choice and its reason, for people.
+        texts: `encoding_probes`, then texts of the corpus.
+        expected: Their ids.
     """
 
-    definition: str | None
-    words: str
+    texts: list[str]
+    expected: FlatIds
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, sample: Sequence[str]) -> "Proof":
+        """Has the tokenizer encode the probes and ``sample``, texts of a corpus as they are normalised."""
+        texts = [*encoding_probes(list(tokenizer.special_tokens)), *sample]
+        return cls(texts, OwnEncoder(tokenizer).encode_flat(texts))
+
+    def first_difference(self, encoder: Encoder) -> str | None:
+        """The first text to which ``encoder`` gives other ids; None if there is none."""
+        found = encoder.encode_flat(self.texts)
+        starts = np.cumsum(self.expected.lengths) - self.expected.lengths
+        lengths, others = self.expected.lengths.tolist(), found.lengths.tolist()
+        for text, start, length, other in zip(self.texts, starts.tolist(), lengths, others, strict=True):
+            here = slice(start, start + length)  # in both, as all texts before have the same ids
+            if length != other or not np.array_equal(found.ids[here], self.expected.ids[here]):
+                return text
+        return None
 
 
-def choose_encoder(tokenizer: Tokenizer, content: bytes, sample: Sequence[str]) -> EncoderChoice:
-    """Compares both encoders on ``sample`` and on ``encoding_probes``; the fast one is chosen if every id is the same.
-
-    Args:
-        tokenizer: The tokenizer.
-        content: The bytes of its file.
-        sample: Texts of the corpus, normalised.
-    """
-    if tokenizer.kind != "huggingface":
-        return EncoderChoice(None, f"{tokenizer.kind}, as fastokens reads tokenizer.json only")
-    definition = plain_definition(content, tokenizer.end_of_text)
+def fast_encoder(definition: str, proof: Proof) -> FastEncoder | str:
+    """The fast encoder if it passes the proof, else why it cannot be used."""
     try:
         fast = FastEncoder(definition)
     except ValueError as error:
-        return EncoderChoice(None, f"tokenizers, as fastokens does not read this tokenizer ({error})")
-    texts = [*encoding_probes(list(tokenizer.special_tokens)), *sample]
-    different = first_difference(tokenizer, fast, texts)
-    if different is not None:
-        return EncoderChoice(None, f"tokenizers, as fastokens gives other ids for {texts[different][:40]!r}")
-    version = importlib.metadata.version("fastokens")
-    return EncoderChoice(definition, f"fastokens {version}, the same ids as tokenizers on {len(texts)} texts at start")
-
-
-def first_difference(tokenizer: Tokenizer, fast: FastEncoder, texts: Sequence[str]) -> int | None:
-    """The first of ``texts`` for which ``fast`` gives other ids than ``tokenizer``; None if there is none."""
-    for number, text in enumerate(texts):
-        if fast.encode_batch([text]) != tokenizer.encode_batch([text]):
-            return number
-    return None
+        return f"fastokens does not read this tokenizer ({error})"
+    different = proof.first_difference(fast)
+    return fast if different is None else f"fastokens gives other ids for {different[:40]!r}"
 
 
 def plain_definition(content: bytes, end_of_text: str) -> str:

@@ -1,7 +1,7 @@
 """The fast encoder gives the tokenizer's ids on everything that is adversarial, or it is not used."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,14 @@ from megatron_style_data.tokenizer.encoding_probes import encoding_probes
 from megatron_style_data.tokenizer.fast_encoding import (
     FastEncoder,
     OwnEncoder,
-    choose_encoder,
-    first_difference,
+    Proof,
+    fast_encoder,
     plain_definition,
 )
+
+
+def first_difference(tokenizer: Tokenizer, fast: FastEncoder, texts: Sequence[str]) -> str | None:
+    return Proof(list(texts), OwnEncoder(tokenizer).encode_flat(list(texts))).first_difference(fast)
 
 
 @pytest.fixture(scope="session")
@@ -69,30 +73,26 @@ def test_flat_ids_are_those_of_the_texts_one_after_the_other(bpe: Tokenizer, fas
     assert fast.encode_batch([]) == []
 
 
-def test_a_sample_of_the_corpus_is_compared_too(bpe: Tokenizer, bpe_folder: Path) -> None:
-    content = (bpe_folder / "tokenizer.json").read_bytes()
-    choice = choose_encoder(bpe, content, ["天下大势，分久必合"])
-    assert choice.definition is not None
-    assert choice.words.startswith("fastokens ")
+def test_a_proof_holds_the_probes_and_a_sample_of_the_corpus(bpe: Tokenizer, bpe_folder: Path) -> None:
+    proof = Proof.of(bpe, ["天下大势，分久必合"])
+    assert proof.texts == [*encoding_probes(list(bpe.special_tokens)), "天下大势，分久必合"]
+    definition = plain_definition((bpe_folder / "tokenizer.json").read_bytes(), bpe.end_of_text)
+    assert isinstance(fast_encoder(definition, proof), FastEncoder)
 
 
-def test_other_ids_on_a_text_of_the_corpus_leave_the_tokenizer_to_encode(bpe_folder: Path, bpe: Tokenizer) -> None:
-    """A stand-in with another vocabulary order for one sampled character."""
-    definition = json.loads((bpe_folder / "tokenizer.json").read_bytes())
-    merges = definition["model"]["merges"]
-    definition["model"]["merges"] = [*merges[: len(merges) // 2]]
-    choice = choose_encoder(bpe, json.dumps(definition).encode(), ["话说天下大势，分久必合"])
-    assert choice.definition is None
-    assert choice.words.startswith("tokenizers, as fastokens gives other ids for ")
+def test_other_ids_for_one_text_fail_the_proof(bpe_folder: Path, bpe: Tokenizer) -> None:
+    definition = json.loads(plain_definition((bpe_folder / "tokenizer.json").read_bytes(), bpe.end_of_text))
+    definition["model"]["merges"] = definition["model"]["merges"][:-40]
+    found = fast_encoder(json.dumps(definition), Proof.of(bpe, ["话说天下大势，分久必合"]))
+    assert isinstance(found, str)
+    assert found.startswith("fastokens gives other ids for ")
 
 
-def test_a_kind_that_fastokens_does_not_read_is_left_to_the_tokenizer(
-    tmp_path: Path, sentencepiece: Tokenizer, sentencepiece_folder: Path
-) -> None:
-    assert choose_encoder(sentencepiece, b"", []).words == "sentencepiece, as fastokens reads tokenizer.json only"
-    as_json = load_tokenizer(sentencepiece_folder / "tokenizer.json")
-    choice = choose_encoder(as_json, (sentencepiece_folder / "tokenizer.json").read_bytes(), ["天下"])
-    assert choice.definition is None or first_difference(as_json, FastEncoder(choice.definition), ["天下"]) is None
+def test_a_kind_that_fastokens_does_not_read_is_refused_with_its_reason(sentencepiece: Tokenizer) -> None:
+    model = {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}
+    found = fast_encoder(json.dumps({"model": model}), Proof.of(sentencepiece, []))
+    assert isinstance(found, str)
+    assert "fastokens does not read this tokenizer" in found
 
 
 def gpt2_kind() -> LibraryTokenizer:
@@ -130,6 +130,5 @@ def test_other_kinds_of_byte_level_tokenizers_are_proved_or_refused(
     made.train_from_iterator(texts, trainer)
     made.save(str(tmp_path / "tokenizer.json"))
     tokenizer = load_tokenizer(tmp_path)
-    choice = choose_encoder(tokenizer, (tmp_path / "tokenizer.json").read_bytes(), texts)
-    assert choice.definition is not None, choice.words
-    assert first_difference(tokenizer, FastEncoder(choice.definition), [*texts, *encoding_probes([])]) is None
+    definition = plain_definition((tmp_path / "tokenizer.json").read_bytes(), tokenizer.end_of_text)
+    assert isinstance(fast_encoder(definition, Proof.of(tokenizer, texts)), FastEncoder)
