@@ -13,8 +13,11 @@ class Document:
         text: The text, never empty. Readers hand it out normalised (``normalize.py``).
         source: Name of the source: the file's path relative to the folder that was asked for, else the file's name.
         path: The file it was read from.
-        place: Where in the file, from 1: line of a JSONL or blank-line separated text file, row of a Parquet file.
-        fields: What else the record says, as JSON values: title, url, licence, score, turns of a dialogue ...
+        place: Where in the file, from 1: line of a JSONL or blank-line separated text file, row of a Parquet file, item
+            of a JSON array.
+        fields: What else the record says, as clean JSON values: title, url, id, license, score, time, author, category,
+            conversations ([{role, content}]) and whatever other fields it has under their own names; never ``text``,
+            which is ``other_text`` where another field was taken for the text.
     """
 
     text: str

@@ -51,7 +51,10 @@ def read_documents(file: InputFile, options: ReadOptions, counters: ReadCounters
         if options.min_score is not None and not _scores(fields, options.min_score, where, counters):
             continue
         counters.keep(len(text.encode("utf-8")), {**normalized.changes, **converted})
-        yield Document(text, file.source, str(file.path), place, json_value(fields))
+        if "text" in fields:  # another field was taken for the text
+            fields["other_text"] = fields.pop("text")
+        known = {name: value for name, value in json_value(fields).items() if value is not None}
+        yield Document(text, file.source, str(file.path), place, known)
 
 
 def _scores(fields: dict[str, Any], least: float, where: str, counters: ReadCounters) -> bool:

@@ -45,7 +45,7 @@ def downloaded_folder(address: str) -> Path:
         folder = library.dataset_snapshot_download(
             name, revision=given.get("revision"), allow_file_pattern=given["files"]
         )
-    except (OSError, ValueError, *_errors_of_the_library()) as error:
+    except _errors_of_the_library() as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingInputError(
             f"{address}: cannot be fetched ({first_line}); check the name and the network, or give a folder."
@@ -54,8 +54,8 @@ def downloaded_folder(address: str) -> Path:
 
 
 def _errors_of_the_library() -> tuple[type[Exception], ...]:
-    """What it raises for what is not there or not allowed; older ones raise OSErrors and ValueErrors alone."""
+    """What it raises for what is not there, not allowed or not reached; older ones raise only the first two kinds."""
     try:
-        return (importlib.import_module("modelscope_hub.errors").HubError,)
+        return (OSError, ValueError, importlib.import_module("modelscope_hub.errors").HubError)
     except ModuleNotFoundError:
-        return ()
+        return (OSError, ValueError)

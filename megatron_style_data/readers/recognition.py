@@ -98,4 +98,4 @@ def _start_of(path: Path) -> bytes:
 
 
 def _name_that_tells(path: Path) -> str:
-    return "/".join(path.parts[-1 - _FOLDERS_THAT_TELL :]).lower()
+    return "/".join(path.absolute().parts[-1 - _FOLDERS_THAT_TELL :]).lower()

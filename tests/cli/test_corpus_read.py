@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 COMMAND = [sys.executable, "-m", "zhgpt.cli.main", "corpus", "read"]
-RECORDS = [{"id": number, "text": f"第{number}篇。老树在村口站了三百年。", "score": number / 10} for number in range(40)]
+RECORDS = [
+    {"id": number, "text": f"第{number}篇。老树在村口站了三百年。", "score": number / 10} for number in range(40)
+]
 
 
 def corpus_read(*words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -47,7 +49,9 @@ def test_documents_go_to_stdout_and_what_was_found_to_stderr(corpus: Path, tmp_p
     assert documents[0] == {"text": RECORDS[0]["text"], "source": corpus.name, "id": 0, "score": 0.0}
     assert documents[40] == {"text": "abc", "source": corpus.name, "id": ""}
     assert len(documents) == 41
-    assert f"{corpus.name}: cci3_hq.jsonl (JSON lines; 16 of the first 16 records look like BAAI CCI 3-HQ" in done.stderr
+    assert (
+        f"{corpus.name}: cci3_hq.jsonl (JSON lines; 16 of the first 16 records look like BAAI CCI 3-HQ" in done.stderr
+    )
     assert "41 documents, " in done.stderr
     assert "normalised: control_characters 2, surrogates 1" in done.stderr
     for line, what in [(41, "not JSON"), (42, "invalid UTF-8"), (43, "without a text")]:
@@ -75,7 +79,8 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"text": "村" * 1000}) + "\n" for _ in range(3000)))
     command = [*COMMAND, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
-        assert reading.stdout is not None and reading.stderr is not None
+        assert reading.stdout is not None
+        assert reading.stderr is not None
         assert json.loads(reading.stdout.readline())["text"] == "村" * 1000
         reading.stdout.close()
         assert reading.wait(timeout=120) == 0

@@ -39,7 +39,7 @@ def test_text_comes_before_content_and_a_string_before_another_type(write: Write
 
 def test_any_field_can_be_named(write: Write, read: Read, lines: Lines) -> None:
     documents, _ = read(write("a.jsonl", lines({"text": "no", "正文": "yes"})), text_field="正文")
-    assert [document.text for document in documents] == ["yes"]
+    assert [(document.text, document.fields) for document in documents] == [("yes", {"other_text": "no"})]
 
 
 def test_no_text_field_names_file_line_fields_and_option(write: Write, read: Read, lines: Lines) -> None:
