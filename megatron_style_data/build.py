@@ -14,7 +14,7 @@ from megatron_style_data.atomic import atomic_write_bytes
 from megatron_style_data.build_assembly import StoredTokens, TokenFiles, document_order, split_records, write_files
 from megatron_style_data.build_folder import private_folder, shared_folder
 from megatron_style_data.build_plan import Unit, unit_key
-from megatron_style_data.build_preparation import Preparation, encoding_job, prepare, return_free_memory, signature
+from megatron_style_data.build_preparation import Preparation, encoding_job, prepare, signature
 from megatron_style_data.build_settings import BuildProgress, BuildResult, BuildSettings, Report, silent
 from megatron_style_data.build_sources import Sources
 from megatron_style_data.build_units import (
@@ -48,7 +48,6 @@ def build(settings: BuildSettings, report: Report = silent) -> BuildResult:
         StorageError: The output exists, is being built, or cannot be written.
     """
     preparation = prepare(settings)
-    return_free_memory()
     with private_folder(settings.output, settings.force) as folder:
         remove_unfinished(folder)
         work = _Work(settings, preparation, report)
@@ -76,7 +75,6 @@ def build_share(settings: BuildSettings, share: int, shares: int, report: Report
     if not 1 <= share <= shares:
         raise SettingError(f"share {share}/{shares}: expected a number from 1 to {shares}, such as 1/{max(1, shares)}.")
     preparation = prepare(settings)
-    return_free_memory()
     with shared_folder(settings.output, settings.force) as folder:
         work = _Work(settings, replace(preparation, estimated_bytes=preparation.estimated_bytes // shares), report)
         work.encode(folder, preparation.units[share - 1 :: shares])
@@ -91,7 +89,6 @@ def assemble(settings: BuildSettings, report: Report = silent) -> BuildResult:
             Also what ``build`` raises.
     """
     preparation = prepare(settings, encodes=False)
-    return_free_memory()
     with private_folder(settings.output, settings.force, keep=True) as folder:
         work = _Work(settings, preparation, report)
         work.take_finished(folder)

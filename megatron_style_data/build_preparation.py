@@ -83,14 +83,15 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
     streams = any(not file.path.exists() for file in files)  # of unknown size
     worth = max(estimated_bytes // _BYTES_WORTH_A_WORKER, int(streams))
     workers = min(settings.workers, worth) if encodes else 0
-    definition, proof, why_slow = None, None, "there is little text"
-    if workers > 0 and tokenizer.kind == "huggingface":
-        content = find_tokenizer_file(Path(settings.tokenizer)).read_bytes()
-        definition = plain_definition(content, tokenizer.end_of_text)
-        proof = Proof.of(tokenizer, list(_sample(units, settings.read)))
-    elif workers > 0:
-        why_slow = "fastokens reads tokenizer.json only"
     record = describe_tokenizer(tokenizer, settings.tokenizer, settings.output)
+    fast = workers > 0 and tokenizer.kind == "huggingface"
+    proof = Proof.of(tokenizer, list(_sample(units, settings.read))) if fast else None
+    del tokenizer  # before the next large thing is made, so that its memory can go back
+    _return_free_memory()
+    definition = None
+    if fast:
+        definition = plain_definition(find_tokenizer_file(Path(settings.tokenizer)).read_bytes(), record.end_of_text)
+        _return_free_memory()
     return Preparation(
         tokenizer=record,
         dtype=dtype,
@@ -101,7 +102,7 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
         workers=workers,
         definition=definition,
         proof=proof,
-        why_slow=why_slow,
+        why_slow="there is little text" if workers == 0 else "fastokens reads tokenizer.json only",
     )
 
 
@@ -130,7 +131,7 @@ def signature(settings: BuildSettings, preparation: Preparation) -> str:
     return hashlib.sha256(json.dumps([*content, options]).encode()).hexdigest()
 
 
-def return_free_memory() -> None:
+def _return_free_memory() -> None:
     """Gives freed memory back to the system, which glibc keeps: tokenizers take much of it before the workers start."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

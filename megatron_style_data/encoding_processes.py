@@ -24,7 +24,15 @@ from megatron_style_data.errors import UserError
 _GRACE_SECONDS = 1
 _FAREWELL_SECONDS = 10
 # Workers are the parallelism: libraries in them shall start no threads.
-_ONE_THREAD = ("RAYON_NUM_THREADS=1", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false")
+_ONE_THREAD = (
+    "FASTOKENS_BPE_THREADS=1",
+    # Blocks larger than this go back to the system when they are freed: few documents are long.
+    "MALLOC_MMAP_THRESHOLD_=1048576",
+    "RAYON_NUM_THREADS=1",
+    "OMP_NUM_THREADS=1",
+    "OPENBLAS_NUM_THREADS=1",
+    "TOKENIZERS_PARALLELISM=false",
+)
 
 
 @dataclass(frozen=True, slots=True)

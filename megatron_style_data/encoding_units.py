@@ -14,7 +14,7 @@ from megatron_style_data.tokenizer import load_tokenizer
 from megatron_style_data.tokenizer.fast_encoding import Encoder, OwnEncoder, Proof
 
 # Below the size from which HF's encode_batch starts threads of its own: parallel work is done by processes here.
-BATCH_CHARACTERS = 1 << 17
+BATCH_CHARACTERS = 1 << 16
 _BATCH_DOCUMENTS = 2048
 
 

@@ -16,6 +16,9 @@ from megatron_style_data.errors import UserError
 from megatron_style_data.tokenizer.fast_encoding import Encoder, FastEncoder
 
 _SECONDS_BETWEEN_WORDS = 0.2
+# The encoder's caches grow with what it has seen; a worker that is forked anew has none of that, in a moment.
+_BYTES_A_WORKER = 1 << 26
+_REPLACE_ME = 3  # exit code
 
 
 class _Teller:
@@ -35,7 +38,7 @@ class _Teller:
 
 
 def main(sockets: list[int]) -> int:
-    """Loads, forks a worker for each socket, waits for all. Ends as the first worker that ends in another way than well.
+    """Loads, forks a worker for each socket, and a new one where it is worn; ends as the first one that does not end well.
 
     The workers are forked before anything is encoded, as that starts threads.
     """
@@ -53,20 +56,21 @@ def main(sockets: list[int]) -> int:
             first.send(f"fastokens does not read this tokenizer ({error})")
             return 0
         gc.freeze()  # a collection would copy the pages that are shared
-        workers = [_fork(job, encoder, sockets, number) for number in range(len(sockets))]
-    for descriptor in sockets[1:]:
-        os.close(descriptor)
-    for _ in workers:
-        _, status = os.wait()
-        if os.WIFSIGNALED(status):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), os.WTERMSIG(status))
-        if status:
-            return os.waitstatus_to_exitcode(status)
+        alive = {_fork(job, encoder, sockets, number, first=True): number for number in range(len(sockets))}
+        while alive:
+            process, status = os.wait()
+            number = alive.pop(process)
+            if os.WIFSIGNALED(status):
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                os.kill(os.getpid(), os.WTERMSIG(status))
+            if os.waitstatus_to_exitcode(status) == _REPLACE_ME:
+                alive[_fork(job, encoder, sockets, number, first=False)] = number
+            elif status:
+                return os.waitstatus_to_exitcode(status)
     return 0
 
 
-def _fork(job: EncodingJob, encoder: Encoder, sockets: list[int], number: int) -> int:
+def _fork(job: EncodingJob, encoder: Encoder, sockets: list[int], number: int, first: bool) -> int:
     process = os.fork()
     if process:
         return process
@@ -76,8 +80,8 @@ def _fork(job: EncodingJob, encoder: Encoder, sockets: list[int], number: int) -
             if other != number:
                 os.close(descriptor)
         with Connection(sockets[number]) as connection:
-            serve(connection, job, encoder, proves=number == 0)
-        code = 0
+            finished = serve(connection, job, encoder, proves=first and number == 0)
+        code = 0 if finished else _REPLACE_ME
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -85,19 +89,28 @@ def _fork(job: EncodingJob, encoder: Encoder, sockets: list[int], number: int) -
         os._exit(code)
 
 
-def serve(connection: "Connection[Any, Any]", job: EncodingJob, encoder: Encoder, proves: bool) -> None:
-    """Does every unit until the other end closes. An error of the user's is sent back, to be raised there."""
+def serve(connection: "Connection[Any, Any]", job: EncodingJob, encoder: Encoder, proves: bool) -> bool:
+    """Does units until the other end closes, or until enough was encoded. A user's error is sent back, to be raised there.
+
+    Returns:
+        Whether there is nothing more to do.
+    """
+    encoded = 0
     try:
         if proves and job.proof is not None:
             different = job.proof.first_difference(encoder)
             connection.send("" if different is None else f"fastokens gives other ids for {different[:40]!r}")
-        while True:
+        while encoded < _BYTES_A_WORKER:
             unit = connection.recv()
-            connection.send(encode_unit(unit, job, encoder, _Teller(connection)))
+            done = encode_unit(unit, job, encoder, _Teller(connection))
+            encoded += done.unit.utf8_bytes
+            connection.send(done)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+        return True
     except UserError as error:
         connection.send(error)
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Encoder(Protocol):
 class FastEncoder:
     """fastokens on a plain-text copy of a ``tokenizer.json``.
 
-    It works in as many threads as ``RAYON_NUM_THREADS`` says. Its cache is bounded (about 30 MB).
+    It works in as many threads as ``FASTOKENS_BPE_THREADS`` says (there are cores). Its caches are bounded, some 50 MB.
     """
 
     def __init__(self, definition: str) -> None:
