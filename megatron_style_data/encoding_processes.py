@@ -21,6 +21,7 @@ from megatron_style_data.build_plan import Unit
 from megatron_style_data.encoding_units import EncodingJob, UnitDone, encode_unit
 from megatron_style_data.errors import UserError
 
+_PROGRAM = ("-m", f"{__package__}.encoding_worker")
 _GRACE_SECONDS = 1
 _FAREWELL_SECONDS = 10
 # Workers are the parallelism: libraries in them shall start no threads.
@@ -122,7 +123,7 @@ def _worker_processes(job: EncodingJob, number: int) -> Iterator[list[_Worker]]:
         theirs = [their_end for _, their_end in pairs]
         host = subprocess.Popen(
             # -P: a file in the working directory must not pass for a library.
-            ["env", *_ONE_THREAD, sys.executable, "-P", "-m", f"{__package__}.encoding_worker",
+            ["env", *_ONE_THREAD, sys.executable, "-P", *_PROGRAM,
              *(str(their_end.fileno()) for their_end in theirs)],
             stdin=subprocess.DEVNULL,
             pass_fds=[their_end.fileno() for their_end in theirs],
