@@ -27,7 +27,7 @@ _UNITS_VERSION = 1
 # Below this many bytes of text it takes longer to start a process, or to compare encoders, than to encode.
 _BYTES_WORTH_A_WORKER = 1 << 20
 _SAMPLED_PLACES = 16
-_SAMPLED_CHARACTERS = 4000
+_SAMPLED_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)

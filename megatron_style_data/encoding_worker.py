@@ -17,7 +17,7 @@ from megatron_style_data.tokenizer.fast_encoding import Encoder, FastEncoder
 
 _SECONDS_BETWEEN_WORDS = 0.2
 # The encoder's caches grow with what it has seen; a worker that is forked anew has none of that, in a moment.
-_BYTES_A_WORKER = 1 << 26
+_BYTES_A_WORKER = 3 << 24
 _REPLACE_ME = 3  # exit code
 
 

@@ -143,7 +143,9 @@ def measure_floor(
 def _fit(codes: Codes, counts: NDArray[np.int64], vocab_size: int) -> _Models:
     """Fits the weights on a tenth of the pairs of train, then counts all of them."""
     block = max(1, min(_BLOCK_TOKENS, len(codes) // (2 * _FITTED_ON_EVERY)))
-    aside = np.arange(len(codes)) // block % _FITTED_ON_EVERY == _FITTED_ON_EVERY - 1
+    aside = np.zeros(len(codes), np.bool_)
+    for start in range((_FITTED_ON_EVERY - 1) * block, len(codes), _FITTED_ON_EVERY * block):
+        aside[start : start + block] = True
     kept, held_out = _counted(codes[~aside]), _counted(codes[aside])
     seconds = held_out.codes % vocab_size
     # Sums of integers below 2**53 are exact in the floats that bincount adds in.
