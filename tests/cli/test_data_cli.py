@@ -1,23 +1,15 @@
 """``zhgpt data`` as a user runs it: output, progress and exit codes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import zhgpt
 
 from megatron_style_data.tokenizer import train_bpe
 from zhgpt.cli.data_progress import progress
 
 TEXTS = [f"第{number}篇。村民们都很高兴，在田里唱歌。国家保护公民的权利。" for number in range(50)]
-
-
-def zhgpt_data(*words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "zhgpt.cli.main", "data", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in TEXTS]
     (folder / "corpus.jsonl").write_text("\n".join([*lines, "not json", ""]), "utf-8")
     train_bpe(TEXTS, 350, folder / "tokenizer")
-    built = zhgpt_data("build", "--input", folder / "corpus.jsonl", "--tokenizer", folder / "tokenizer",
+    built = zhgpt("data", "build", "--input", folder / "corpus.jsonl", "--tokenizer", folder / "tokenizer",
                        "--output", folder / "d", "--valid-fraction", "0.1", "--workers", "2")  # fmt: skip
     (folder / "build.txt").write_text(built.stdout, "utf-8")
     return folder
@@ -45,34 +37,34 @@ def test_a_second_build_is_refused_with_74_unless_forced(folder: Path) -> None:
     words = ("build", "--input", folder / "corpus.jsonl", "--tokenizer", folder / "tokenizer", "--output", folder / "d",
              "--valid-fraction", "0.1")  # fmt: skip
     before = Path(f"{folder}/d.bin").read_bytes()
-    refused = zhgpt_data(*words, code=74)
+    refused = zhgpt("data", *words, code=74)
     assert refused.stderr.startswith("error: ")
     assert "this dataset exists already; choose another output or pass --force." in refused.stderr
-    zhgpt_data(*words, "--force")
+    zhgpt("data", *words, "--force")
     assert Path(f"{folder}/d.bin").read_bytes() == before
 
 
 def test_verify_says_whole_or_ends_with_65(folder: Path, tmp_path: Path) -> None:
-    assert "d: whole; 50 documents" in zhgpt_data("verify", folder / "d").stdout
+    assert "d: whole; 50 documents" in zhgpt("data", "verify", folder / "d").stdout
     for suffix in (".bin", ".idx", ".meta.json"):
         Path(f"{tmp_path}/copy{suffix}").write_bytes(Path(f"{folder}/d{suffix}").read_bytes())
     damaged = bytearray((tmp_path / "copy.bin").read_bytes())
     damaged[100] ^= 1
     (tmp_path / "copy.bin").write_bytes(damaged)
-    assert "checksums differ in bytes 0-" in zhgpt_data("verify", tmp_path / "copy", code=65).stderr
+    assert "checksums differ in bytes 0-" in zhgpt("data", "verify", tmp_path / "copy", code=65).stderr
     (tmp_path / "copy.bin").write_bytes(damaged[:-2])
-    assert "copy.bin: truncated" in zhgpt_data("verify", tmp_path / "copy", code=65).stderr
+    assert "copy.bin: truncated" in zhgpt("data", "verify", tmp_path / "copy", code=65).stderr
 
 
 def test_inspect_shows_tables_and_readable_text(folder: Path) -> None:
-    assert "share of tokens" in zhgpt_data("inspect", folder / "d").stdout
-    first = zhgpt_data("inspect", folder / "d", "--document", 0).stdout
+    assert "share of tokens" in zhgpt("data", "inspect", folder / "d").stdout
+    first = zhgpt("data", "inspect", folder / "d", "--document", 0).stdout
     assert first.strip().removesuffix("<|endoftext|>") in TEXTS
-    held_out = zhgpt_data("inspect", folder / "d", "--document", 4, "--split", "valid").stdout
+    held_out = zhgpt("data", "inspect", folder / "d", "--document", 4, "--split", "valid").stdout
     assert held_out.strip().removesuffix("<|endoftext|>") in TEXTS
-    refused = zhgpt_data("inspect", folder / "d", "--document", 5, "--split", "valid", code=2)
+    refused = zhgpt("data", "inspect", folder / "d", "--document", 5, "--split", "valid", code=2)
     assert "document 5: split valid has documents 0 to 4" in refused.stderr
-    assert "name one with --document" in zhgpt_data("inspect", folder / "d", "--split", "valid", code=2).stderr
+    assert "name one with --document" in zhgpt("data", "inspect", folder / "d", "--split", "valid", code=2).stderr
 
 
 def test_adopt_says_which_documents_it_holds_out_and_warns_of_open_ends(folder: Path, tmp_path: Path) -> None:
@@ -83,14 +75,14 @@ def test_adopt_says_which_documents_it_holds_out_and_warns_of_open_ends(folder: 
     lengths = dataset.sequence_lengths.copy()
     lengths[-1] -= 1
     (tmp_path / "theirs.idx").write_bytes(b"".join(index_chunks("uint16", lengths, dataset.document_indices)))
-    told = zhgpt_data(
-        "adopt", tmp_path / "theirs", "--tokenizer", folder / "tokenizer", "--valid-fraction", "0.1"
+    told = zhgpt(
+        "data", "adopt", tmp_path / "theirs", "--tokenizer", folder / "tokenizer", "--valid-fraction", "0.1"
     ).stdout
     assert "held out: the last 5 as valid" in told
     assert "warning: 1 of 50 documents do not end with <|endoftext|> (first: document 49)" in told
-    told = zhgpt_data("adopt", tmp_path / "theirs", "--tokenizer", folder / "tokenizer", "--force").stdout
+    told = zhgpt("data", "adopt", tmp_path / "theirs", "--tokenizer", folder / "tokenizer", "--force").stdout
     assert "held out: nothing; all documents are train" in told
-    zhgpt_data("verify", tmp_path / "theirs")
+    zhgpt("data", "verify", tmp_path / "theirs")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +104,7 @@ def test_wrong_input_ends_with_one_sentence_and_its_code(
         "--output": str(tmp_path / "out"),
         **changed,
     }
-    refused = zhgpt_data("build", *(word for pair in words.items() for word in pair), code=code)
+    refused = zhgpt("data", "build", *(word for pair in words.items() for word in pair), code=code)
     assert refused.stderr.startswith("error: ")
     assert sentence in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -37,6 +37,18 @@ def train(corpus: Path, output: Path, *more: object) -> Result:
     )
 
 
+def test_training_reads_a_corpus_in_its_own_format(tmp_path: Path) -> None:
+    records = [{"文件名": "a.txt", "段落": [{"行号": 0, "是否重复": False, "内容": line}]} for line in LINES]
+    path = tmp_path / "20230001.jsonl"
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    words = ("train", "--input", path, "--vocab-size", 400)
+    result = zhgpt_tokenizer(*words, "--format", "mnbvc", "--output", tmp_path / "named")
+    assert result.exit_code == 0, result.output
+    result = zhgpt_tokenizer(*words, "--output", tmp_path / "found")
+    assert result.exit_code == 0, result.output
+    assert load_tokenizer(tmp_path / "named").fingerprint == load_tokenizer(tmp_path / "found").fingerprint
+
+
 def test_training_says_what_was_read_dropped_and_made(corpus: Path, tmp_path: Path) -> None:
     result = train(corpus, tmp_path / "out")
     assert result.exit_code == 0, result.output

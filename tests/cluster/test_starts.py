@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import ROOT, Tiny, losses, zhgpt
+from commands import zhgpt
+from tiny import ROOT, Tiny, losses
 
 pytestmark = pytest.mark.cluster
 

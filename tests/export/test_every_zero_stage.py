@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from commands import zhgpt
 from ranks import Ranks
-from tiny import Tiny, zhgpt
+from tiny import Tiny
 
 from zhgpt.checkpoint.consolidated import load_consolidated
 from zhgpt.errors import BadDataError

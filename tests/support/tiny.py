@@ -1,13 +1,12 @@
 """A tiny real run: dataset, recipe and command line, and how to read what it left."""
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from commands import zhgpt
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_TEXT = ROOT / "zhgpt" / "demo" / "sanguo.jsonl.zst"
@@ -72,14 +71,6 @@ def make_tiny(folder: Path) -> Tiny:
     words = ("--valid-fraction", "0.1", "--workers", "1")
     zhgpt("data", "build", "--input", text, "--tokenizer", tiny.tokenizer, "--output", tiny.prefix, *words)
     return tiny
-
-
-def zhgpt(*words: object, code: int = 0, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
-    """Runs the zhgpt command as a user does, and checks its exit code."""
-    command = [sys.executable, "-m", "zhgpt.cli.main", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    assert done.returncode == code, f"exit code {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -53,10 +53,10 @@ def train(
         int, typer.Option(help="Most text to read for it; of a larger corpus, the beginning of each file.")
     ] = DEFAULT_SCAN_BYTES,
     text_field: Annotated[
-        str | None, typer.Option(help="JSON field or Parquet column of the text [default: text, else content].")
+        str | None, typer.Option(help="JSON field or Parquet column of the text [default: what the corpus says].")
     ] = None,
     format: Annotated[
-        Literal["auto", "jsonl", "text", "parquet"], typer.Option(help="Format of the files; auto: by their names.")
+        str, typer.Option(help="auto (by name, first bytes and first records), or a format or corpus by name.")
     ] = "auto",
     text_documents: Annotated[
         Literal["file", "blank-line"], typer.Option(help="What one document of a text file is.")
