@@ -7,7 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_build, loader, minhash, sample_reading, tokenizer_training, training_step
+from benchmarks import (
+    data_build,
+    loader,
+    minhash,
+    open_dataset,
+    sample_reading,
+    tokenizer_training,
+    training_step,
+)
 from benchmarks.measure import Comparison
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.demo.plan import CORPUS
@@ -30,6 +38,7 @@ def main() -> None:
             sample_reading.run(prefix),
             training_step.run(prefix),
             loader.run(prefix),
+            open_dataset.run(folder),
         ]
     text = page(rows)
     atomic_write_text(arguments.output, text)
