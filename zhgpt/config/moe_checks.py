@@ -8,7 +8,6 @@ if TYPE_CHECKING:
 
 DEEPSPEED_ONLY = (
     "capacity_factor",
-    "eval_capacity_factor",
     "min_capacity",
     "drop_tokens",
     "use_rts",

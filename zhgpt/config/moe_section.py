@@ -50,9 +50,7 @@ class MoeSection(Section):
     """Balancing without a loss (DeepSeek-V3): after each step the selection bias of experts above the mean load goes down
     by this much, that of those below up. 0: no bias."""
     capacity_factor: Real = Field(default=1.25, gt=0)
-    """Slots an expert has in training relative to an even share of the tokens (deepspeed)."""
-    eval_capacity_factor: Real = Field(default=2.0, gt=0)
-    """The same in evaluation (deepspeed)."""
+    """Slots an expert has in training relative to an even share of the tokens; evaluation drops none (deepspeed)."""
     min_capacity: Whole = Field(default=4, ge=0)
     """Slots an expert has at least (deepspeed)."""
     drop_tokens: Switch = True
