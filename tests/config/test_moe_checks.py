@@ -24,7 +24,10 @@ def model(**settings: Any) -> ModelSection:
         ({"n_group": 2, "topk_group": 3}, "topk_group 3 is more than model.moe.n_group 2"),
         ({"n_group": 4, "num_experts_per_tok": 3}, "num_experts_per_tok 3 is more than the 2 experts of"),
         ({"capacity_factor": 1.5}, "capacity_factor 1.5 has no effect in the dropless layer"),
-        ({"layer": "deepspeed", "scoring_func": "sigmoid"}, "scoring_func sigmoid has no effect in the deepspeed layer"),
+        (
+            {"layer": "deepspeed", "scoring_func": "sigmoid"},
+            "scoring_func sigmoid has no effect in the deepspeed layer",
+        ),
         ({"layer": "deepspeed", "num_experts_per_tok": 1}, "never scales the weights at top-1; set it to false"),
         ({"layer": "deepspeed", "norm_topk_prob": False}, "always scales the weights at top-2; set it to true"),
         ({"routed_scaling_factor": 2.0}, "routed_scaling_factor 2 is for sigmoid scores"),

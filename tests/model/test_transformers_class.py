@@ -26,7 +26,9 @@ SIGMOID = {"scoring_func": "sigmoid", "n_shared_experts": 1}
         ("llama", {**SIGMOID, "num_experts": 8, "n_group": 4, "topk_group": 2}, "Glm4MoeForCausalLM"),
     ],
 )
-def test_a_mixture_goes_into_the_class_that_computes_it(model_type: str, settings: dict[str, Any], architecture: str) -> None:
+def test_a_mixture_goes_into_the_class_that_computes_it(
+    model_type: str, settings: dict[str, Any], architecture: str
+) -> None:
     target = export_target(decoder_shape(tiny_mixture("dropless", model_type, **settings)))
     assert (target.architecture, target.reason, str(target)) == (architecture, "", architecture)
 
@@ -38,7 +40,11 @@ def test_a_mixture_goes_into_the_class_that_computes_it(model_type: str, setting
         ("llama", TOP_1, "MixtralForCausalLM: it always scales the weights to a sum of 1"),
         ("llama", {"first_k_dense_replace": 1}, "MixtralForCausalLM: it has no dense layers"),
         ("qwen3", {"n_shared_experts": 1}, "Qwen3MoeForCausalLM: it has no shared experts"),
-        ("qwen3", {"num_experts": 8, "n_group": 4, "topk_group": 2}, "Qwen3MoeForCausalLM: it has no groups of experts"),
+        (
+            "qwen3",
+            {"num_experts": 8, "n_group": 4, "topk_group": 2},
+            "Qwen3MoeForCausalLM: it has no groups of experts",
+        ),
         ("qwen3", {"bias_update_rate": 0.1}, "Qwen3MoeForCausalLM: it has no selection bias"),
         ("qwen3", {"scoring_func": "sigmoid"}, "Dots1ForCausalLM: it has at least one shared expert"),
         ("qwen3", {**SIGMOID, "decoder_sparse_step": 2}, "Dots1ForCausalLM: all its layers after the first dense ones"),
