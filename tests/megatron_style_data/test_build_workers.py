@@ -3,12 +3,13 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from megatron_style_data.build import build
 from megatron_style_data.build_folder import path_building
 from megatron_style_data.build_settings import BuildProgress, BuildSettings
 from megatron_style_data.errors import SettingError
+from megatron_style_data.tokenizer.fast_encoding import plain_definition
 
 SUFFIXES = (".bin", ".idx", ".meta.json")
 DOCUMENTS = 2500
@@ -96,6 +98,33 @@ def test_workers_that_are_replaced_go_on_with_the_next_unit(
     assert units >= 5
     # Two workers began; each further unit is done by one that took a worn one's place.
     assert len(replacements.read_text().splitlines()) >= units - 2
+
+
+def fewer_merges(content: bytes, end_of_text: str) -> str:
+    definition = json.loads(plain_definition(content, end_of_text))
+    definition["model"]["merges"] = definition["model"]["merges"][:-40]
+    return json.dumps(definition)
+
+
+def unigram(content: bytes, end_of_text: str) -> str:
+    return json.dumps({"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}})
+
+
+@pytest.mark.parametrize(
+    ("definition", "why"),
+    [
+        (fewer_merges, r"fastokens gives other ids for '.+'"),
+        (unigram, r"fastokens does not read this tokenizer \(.+\)"),
+    ],
+)
+def test_a_fast_encoder_that_fails_at_the_start_is_not_used(
+    large: BuildSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, definition: Callable[..., str], why: str
+) -> None:
+    build(large)
+    monkeypatch.setattr("megatron_style_data.build_preparation.plain_definition", definition)
+    result = build(replace(large, output=tmp_path / "slow", workers=2))
+    assert re.fullmatch(f"the tokenizer itself, as {why}", result.encoder)
+    assert contents(tmp_path / "slow") == contents(large.output)
 
 
 # --- kills ---
