@@ -56,7 +56,7 @@ def test_training_says_what_was_read_dropped_and_made(corpus: Path, tmp_path: Pa
     for line in (
         r"reading 1 file: a\.jsonl\.gz",
         r"left out, as their names say no format: LICENSE",
-        r"read 60 documents, 0\.0 MB; 0\.0 MB for training \(an even sample of it\)",  # repeated lines count once
+        r"read 60 documents, 0\.0 MB; 0\.0 MB for training \(a sample of it, with each source's share\)",  # repeated lines count once
         r"dropped 1 not JSON, first: .*a\.jsonl\.gz, line 61: not JSON",
         r"training bpe, 400 tokens, on 0\.0 MB …; needs about 0\.2 GB of memory",
         rf"vocabulary   {tokenizer.vocab_size} tokens",

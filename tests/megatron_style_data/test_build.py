@@ -20,12 +20,11 @@ from processes import alive, children
 from megatron_style_data.build import build
 from megatron_style_data.build_folder import path_building
 from megatron_style_data.build_settings import BuildProgress, BuildSettings
-from megatron_style_data.build_sources import source_names
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError, UserError
 from megatron_style_data.indexed_dataset import IndexedDataset
 from megatron_style_data.manifest import load_manifest
 from megatron_style_data.publish import publish
-from megatron_style_data.readers import InputFile, ReadOptions
+from megatron_style_data.readers import ReadOptions
 from megatron_style_data.tokenizer import load_tokenizer
 
 SUFFIXES = (".bin", ".idx", ".meta.json")
@@ -151,14 +150,6 @@ def test_the_tokenizer_is_recorded_relative_to_a_dataset_above_it(settings: Buil
         (beside / file.name).write_bytes(file.read_bytes())
     assert build(replace(settings, tokenizer=str(beside))).manifest.tokenizer.path == "tokenizer"
     assert build(replace(settings, force=True)).manifest.tokenizer.path == settings.tokenizer
-
-
-def test_many_files_become_sources_by_folder() -> None:
-    files = [InputFile(Path(f"{folder}/{number}.txt"), f"{folder}/{number}.txt", "text")
-             for folder in "ab" for number in range(6)]  # fmt: skip
-    assert source_names(files, maximum=12) == [file.source for file in files]
-    assert source_names(files, maximum=11) == ["a"] * 6 + ["b"] * 6
-    assert source_names(files, maximum=1) == ["."] * 12
 
 
 def test_a_folder_of_text_files_holds_out_whole_files(

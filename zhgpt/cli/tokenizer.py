@@ -47,7 +47,7 @@ def train(
         typer.Option(help="Of bpe, all with the same result: ours, HF's, or the faster one for so much text."),
     ] = "auto",
     sample_bytes: Annotated[
-        int, typer.Option(help="Most text to train on, in UTF-8 bytes; drawn evenly from the corpus.")
+        int, typer.Option(help="Most text to train on, in UTF-8 bytes; each source gives its share.")
     ] = DEFAULT_SAMPLE_BYTES,
     scan_bytes: Annotated[
         int, typer.Option(help="Most text to read for it; of a larger corpus, the beginning of each file.")
@@ -125,7 +125,7 @@ def _print_inputs(files: list[InputFile], left_out: list[Path]) -> None:
 
 
 def _print_sample(sample: TextSample, counters: ReadCounters) -> None:
-    whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "an even sample of it"
+    whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "a sample of it, with each source's share"
     typer.echo(
         f"read {sample.read_documents:,} documents, {_megabytes(sample.read_bytes)}; "
         f"{_megabytes(sample.utf8_bytes)} for training ({whole})"
