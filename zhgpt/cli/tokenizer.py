@@ -41,7 +41,10 @@ def train(
     ],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
     vocab_size: Annotated[int, typer.Option(help="Tokens, with the 256 bytes and the special ones.")] = 32_000,
-    kind: Annotated[Literal["bpe", "sentencepiece"], typer.Option(help="Byte-level BPE, or sentencepiece.")] = "bpe",
+    kind: Annotated[
+        Literal["bpe", "sentencepiece", "sentencepiece-unigram"],
+        typer.Option(help="Byte-level BPE, or sentencepiece's BPE or unigram."),
+    ] = "bpe",
     trainer: Annotated[
         Literal["auto", "numba", "hf"],
         typer.Option(help="Of bpe, all with the same result: ours, HF's, or the faster one for so much text."),
@@ -170,14 +173,17 @@ def _reading_lines() -> Callable[[int], None]:
 
 
 def _training_lines() -> Progress:
-    """Progress of the training: one line every few seconds, with about how long it still takes."""
+    """Progress of the training: one line every few seconds, with about how long it still takes where that is known."""
     started = printed = time.monotonic()
 
-    def on_progress(what: str, share: float) -> None:
+    def on_progress(what: str, share: float | None) -> None:
         nonlocal printed
         now = time.monotonic()
         if now - printed >= _SECONDS_BETWEEN_LINES:
             printed = now
+            if share is None:
+                typer.echo(f"  {what}: {duration_text(now - started)} so far")
+                return
             left = f", about {duration_text((now - started) * (1 - share) / share)} left" if share > 0.05 else ""
             typer.echo(f"  {what}: about {share:.0%} of the training done{left}")
 
