@@ -37,8 +37,9 @@ reviews, dialogues), with a tokenizer of 32,000 tokens trained on it.
 _NOTES = """
 Text that is encoded is seen once by each variant, in a process of its own: repeated text flatters caches. 50 MB are drawn
 evenly from the corpus. It has not 500 MB, so what is missing is made of it (`benchmarks/cold_text.py`): the same
-documents with the second half of each run of four or more Han characters taken from another run, so that hardly a clause
-comes again. PSS counts shared pages once; it is looked at every 50 ms.
+documents with the second half of each run of four or more Han characters taken from another run. Of the characters in
+such runs 0.2 % are then in a run that the corpus has, too; between two halves of the corpus itself it is 18 %. A token of
+the made text is 4.8 bytes, of the corpus 5.2. PSS counts shared pages once; it is looked at every 50 ms.
 
 MinHash works on characters, so MB a second depend on how many bytes a character has: statutes and a novel are nearly all
 Han characters of three bytes, the modern corpus has English, code and markup of one byte. Per character both are alike.
