@@ -11,6 +11,7 @@ from benchmarks import (
     data_build,
     loader,
     minhash,
+    mixture_layer,
     open_dataset,
     packing,
     sample_reading,
