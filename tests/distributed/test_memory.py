@@ -19,7 +19,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(choice: str) -> int:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, choice], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, choice], capture_output=True, text=True, timeout=60, check=True
+    )
     return int(done.stdout)
 
 

@@ -39,7 +39,9 @@ class StackedExperts(nn.Module):
             rows_MD: those of expert 0 first, then those of expert 1 …
             ends_L: int32, where the rows of each expert end; an expert may have none.
         """
-        weights = [weight for weight in (self.gate_proj, self.up_proj, self.down_proj) if weight is not None]
+        weights: list[Tensor] = [
+            weight for weight in (self.gate_proj, self.up_proj, self.down_proj) if weight is not None
+        ]
         device_type = rows_MD.device.type
         if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
             dtype = torch.get_autocast_dtype(device_type)
@@ -100,7 +102,9 @@ class _GatedExperts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows_MD: Tensor, gate_LFD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, rows_MD: Tensor, gate_LFD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor
+    ) -> Tensor:
         gate_MF = grouped_mm(rows_MD, gate_LFD.transpose(-2, -1), offs=ends_L)
         up_MF = grouped_mm(rows_MD, up_LFD.transpose(-2, -1), offs=ends_L)
         active_MF = functional.silu(gate_MF)
