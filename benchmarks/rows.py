@@ -11,7 +11,6 @@ from benchmarks import (
     data_build,
     loader,
     minhash,
-    mixture_layer,
     open_dataset,
     packing,
     sample_reading,

@@ -25,6 +25,7 @@ from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine
 from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.initial_weights import load_initial_weights
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
@@ -122,6 +123,11 @@ def build(
         ep_size=ep_size,
     )
     initialise_weights(module, decisions.model, config.run.seed, ep_rank=ranks.rank % ep_size, ep_size=ep_size)
+    started_from = None
+    if config.train.initial_weights is not None and checkpoint is None:
+        started_from = load_initial_weights(
+            module, decisions.model, config.train.initial_weights, ep_rank=ranks.rank % ep_size, ep_size=ep_size
+        )
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
@@ -145,7 +151,7 @@ def build(
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in resume_notices(saved, state, set_aside):
+    for notice in [*([started_from] if started_from else []), *resume_notices(saved, state, set_aside)]:
         outputs.message(notice)
         outputs.event("notice", text=notice)
     return Training(
