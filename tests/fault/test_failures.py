@@ -156,6 +156,7 @@ def test_expectations_about_ranks_and_hosts_are_checked_before_a_model_is_built(
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "launch.hosts=2"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
     assert "2 hosts were asked for, but the 2 ranks run on 1" in outcomes[0].output
+    assert status(tmp_path)["exit_code"] == 2
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "launch.world_size=4"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
     assert "launch.world_size asks for 4 ranks" in outcomes[0].output

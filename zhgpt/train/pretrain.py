@@ -39,36 +39,51 @@ from zhgpt.train.training import Clock, Training, out_of_memory
 from zhgpt.train.training_data import open_held_out, open_training_samples
 
 
-def pretrain(
+def join_run(
     arguments: PretrainArguments,
     decisions: Decisions,
     environment: RankEnvironment,
     accelerator: Literal["cpu", "cuda"],
-    stop: StopRequest,
-) -> None:
-    """Runs one rank from start to the target step.
+) -> tuple[Ranks, RunLock | None]:
+    """All ranks together, and on rank 0 the lock of the run's folder.
 
     Args:
         arguments: the command line.
         decisions: configuration, plan, data and model as checked by :func:`zhgpt.train.decisions.decide`.
         environment: who this rank is.
         accelerator: from :func:`zhgpt.distributed.process_group.prepare_rank`, called before this module was imported.
-        stop: already listening for signals.
 
     Raises:
-        UserError: any of its kinds, each with its exit code; from step 0 on also in ``exit_status.json``.
+        SettingError: a package, a host or a GPU is missing. StorageError: a live run has the folder.
     """
     config = decisions.config
     quiet_libraries()
     check_sinks(config.log)
-    folder = RunFolder(config.run.run_dir)
     ranks = join_ranks(
         environment,
         accelerator=accelerator,
         expected_hosts=config.launch.hosts,
         timeout_seconds=config.launch.timeout_seconds,
     )
-    lock = ranks.first_does(lambda: open_folder(folder, arguments.resume))
+    return ranks, ranks.first_does(lambda: open_folder(RunFolder(config.run.run_dir), arguments.resume))
+
+
+def pretrain(
+    arguments: PretrainArguments, decisions: Decisions, ranks: Ranks, lock: RunLock | None, stop: StopRequest
+) -> None:
+    """Runs one rank from start to the target step.
+
+    Args:
+        arguments: the command line.
+        decisions: as for :func:`join_run`, which gave ``ranks`` and ``lock``.
+        ranks: all of them.
+        lock: of the run's folder, on rank 0; released here.
+        stop: already listening for signals.
+
+    Raises:
+        UserError: any of its kinds, each with its exit code, also in ``exit_status.json``.
+    """
+    config, folder = decisions.config, RunFolder(decisions.config.run.run_dir)
     try:
         with exit_status_of(folder, ranks.rank, ranks.world_size, decisions.plan.steps):
             log_to_file(folder.logs, ranks.rank)
