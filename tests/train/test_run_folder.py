@@ -11,7 +11,6 @@ from zhgpt.errors import MissingInputError, SettingError, StoppedBySignal, Stora
 from zhgpt.train.run_folder import (
     RunFolder,
     RunLock,
-    check_resume_never,
     exit_status_of,
     exit_status_of_refusal,
     read_exit_status,
@@ -52,14 +51,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write the run's folder"):
         RunLock(RunFolder(tmp_path / "file" / "run"))
-
-
-def test_resume_never_refuses_a_folder_with_a_run_in_it(tmp_path: Path) -> None:
-    check_resume_never(RunFolder(tmp_path), "never")
-    (tmp_path / "metrics.jsonl").write_text("")
-    check_resume_never(RunFolder(tmp_path), "auto")
-    with pytest.raises(SettingError, match="holds a run already and --resume is never"):
-        check_resume_never(RunFolder(tmp_path), "never")
 
 
 def test_the_exit_status_says_that_the_last_step_was_reached(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
 from zhgpt.config.schema import RunConfig
-from zhgpt.distributed.environment import RankEnvironment
+from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
 from zhgpt.distributed.process_group import Ranks, join_ranks
 from zhgpt.model.attention import choose_attention_backend
 from zhgpt.model.initialise import initialise_weights
@@ -30,7 +30,8 @@ from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
-from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, write_run_files
+from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
+from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
@@ -104,7 +105,7 @@ def pretrain(
 
 def open_folder(folder: RunFolder, resume: str) -> RunLock:
     """Takes the run's lock and clears the last attempt's exit status."""
-    check_resume_never(folder, resume)
+    check_resume_never(folder, resume_of_start(folder, resume, read_slurm_job()).mode)
     lock = RunLock(folder)
     folder.exit_status.unlink(missing_ok=True)
     return lock
@@ -117,7 +118,8 @@ def build(
     config, plan = decisions.config, decisions.plan
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
     state = initial_state(decisions, ranks)
-    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, arguments.resume))
+    resume = ranks.decided_by_first(lambda: resume_of_start(folder, arguments.resume, read_slurm_job()))
+    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, resume.mode))
     saved: dict[str, Any] | None = None
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
@@ -149,12 +151,12 @@ def build(
     held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
-    ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
+    ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in resume_notices(saved, state, set_aside):
+    for notice in resume_notices(resume, saved, state, set_aside):
         outputs.message(notice)
         outputs.event("notice", text=notice)
     return Training(
@@ -178,9 +180,11 @@ def build(
     )
 
 
-def resume_notices(saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None) -> list[str]:
+def resume_notices(
+    resume: Resume, saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None
+) -> list[str]:
     """What the user should know about going on from this checkpoint."""
-    notices = []
+    notices = [resume.notice] if resume.notice is not None else []
     if saved is not None and saved["micro_batch_size"] != state.micro_batch_size:
         notices.append(
             f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "

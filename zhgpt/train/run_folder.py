@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from megatron_style_data.atomic import atomic_write_json, atomic_write_text
-from zhgpt.errors import SettingError, StorageError, UserError
+from zhgpt.errors import StorageError, UserError
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,6 @@ class RunLock:
     def release(self) -> None:
         """Frees the lock."""
         self._handle.close()
-
-
-def check_resume_never(folder: RunFolder, resume: str) -> None:
-    """``--resume never`` refuses a folder with a run in it, so that nothing is overwritten."""
-    if resume == "never" and folder.has_run():
-        raise SettingError(
-            f"{folder.path} holds a run already and --resume is never; choose another run.dir, or continue with --resume auto"
-        )
 
 
 @contextmanager
