@@ -80,11 +80,26 @@ def test_memory_that_runs_out_ends_the_run_with_76_and_the_nearest_setting(
     assert status(tmp_path)["exit_code"] == 76
 
 
+def test_a_rank_that_stops_answering_ends_the_others_after_the_time_out_in_zeros_own_groups_too(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    moment = Moment("zhgpt.train.training:forward", 3, 1)  # before the backward pass, whose sums go over ZeRO's group
+    argv = tiny.argv(tmp_path, "launch.timeout_seconds=3", stage=2)
+    started = time.monotonic()
+    first, _ = ranks.run("faults:train_and_stop_answering", argv, moment)
+    assert first.code == 1, first.output[-2000:]
+    assert time.monotonic() - started < 60
+    assert "error: another rank has not answered for 3 s (launch.timeout_seconds); look for the rank" in first.output
+    assert "Traceback" not in first.output
+    assert status(tmp_path)["exit_code"] == 1
+
+
 def test_a_bug_on_one_rank_keeps_its_traceback_and_ends_every_rank(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
     moment = Moment("zhgpt.train.training:forward", 3, 1)
     outcomes = ranks.run("faults:train_and_raise", tiny.argv(tmp_path), moment, KeyError("a bug"))
     assert outcomes[1].code == 1
     assert outcomes[0].code not in (0, None)
+    assert "the connection to another rank broke" in outcomes[0].output
     assert "Traceback" in outcomes[1].output
     assert status(tmp_path)["reason"] == "KeyError: 'a bug'"
 

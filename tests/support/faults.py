@@ -71,6 +71,12 @@ def train_and_signal(argv: Sequence[str], moment: Moment, number: int) -> None:
     train(argv)
 
 
+def train_and_stop_answering(argv: Sequence[str], moment: Moment) -> None:
+    """One rank of a run that is stopped (not ended) at the moment, as a rank whose host hangs."""
+    on_call(moment, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    train(argv)
+
+
 def train_and_raise(argv: Sequence[str], moment: Moment, error: BaseException) -> None:
     """One rank of a run in which a call raises."""
 

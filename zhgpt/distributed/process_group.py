@@ -154,7 +154,7 @@ def join_ranks(
             )
         device = torch.device("cuda", environment.local_rank)
         torch.cuda.set_device(device)
-    timeout = datetime.timedelta(seconds=timeout_seconds)
+    timeout = limit_waiting(timeout_seconds)
     import deepspeed
 
     settle_shm_op(environment)
@@ -180,6 +180,37 @@ def join_ranks(
     )
     check_hosts(ranks, expected_hosts or environment.asked_hosts)
     return ranks
+
+
+def limit_waiting(timeout_seconds: float) -> datetime.timedelta:
+    """Makes ``timeout_seconds`` the time-out of every group that is made from here on; call it before the first one.
+
+    DeepSpeed makes ZeRO's own groups with ``new_group(ranks)`` (deepspeed/comm/torch.py), which takes torch's default of
+    30 minutes (10 with NCCL), whatever ``init_distributed`` was given. There is no public setter for it: new_group reads
+    these two names of torch/distributed/distributed_c10d.py.
+    """
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    torch.distributed.distributed_c10d.default_pg_timeout = timeout
+    torch.distributed.distributed_c10d.default_pg_nccl_timeout = timeout
+    return timeout
+
+
+def lost_rank(error: RuntimeError, timeout_seconds: float) -> UserError | None:
+    """The sentence for a collective that another rank never joined, or None where that is not what happened.
+
+    With NCCL the process is ended by its watchdog instead, which writes a sentence of its own.
+    """
+    text = str(error)
+    if "imed out" in text:
+        found = f"another rank has not answered for {timeout_seconds:.0f} s (launch.timeout_seconds)"
+    elif "onnection" in text and ("closed by peer" in text or "reset by peer" in text):
+        found = "the connection to another rank broke, which has ended or whose host is gone"
+    else:
+        return None
+    return UserError(
+        f"{found}; look for the rank that stopped first in logs/rank_*.log, then start the same command again to go on from "
+        f"the newest checkpoint. {text.splitlines()[0][:200]}"
+    )
 
 
 def prepare_rank(

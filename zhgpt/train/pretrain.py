@@ -16,7 +16,7 @@ from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
-from zhgpt.distributed.process_group import Ranks, join_ranks
+from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
 from zhgpt.model.attention import choose_attention_backend
 from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
@@ -98,6 +98,11 @@ def pretrain(
                     training.outputs.close()
             except torch.OutOfMemoryError as error:
                 raise out_of_memory(config, decisions.plan, str(error)) from None
+            except RuntimeError as error:
+                lost = lost_rank(error, config.launch.timeout_seconds)
+                if lost is None:
+                    raise
+                raise lost from error
     finally:
         if lock is not None:
             lock.release()
