@@ -41,6 +41,7 @@ MAY_IMPORT_DEEPSPEED = (
     "zhgpt/train/optimizer.py",
     "zhgpt/checkpoint/",
     "zhgpt/distributed/process_group.py",
+    "zhgpt/distributed/op_builds.py",
 )
 MAY_READ_ENVIRONMENT = "zhgpt/distributed/environment.py"
 

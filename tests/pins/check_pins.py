@@ -82,7 +82,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "the_shared_memory_op_is_built_at_start",
         "init_distributed compiles the shm op",
-        "zhgpt/distributed/process_group.py:settle_shm_op",
+        "zhgpt/distributed/op_builds.py:settle_shm_op",
     ),
     Quirk(
         "zero_groups_ignore_the_timeout",
@@ -120,7 +120,7 @@ QUIRKS: tuple[Quirk, ...] = (
 MUST_NOT_APPEAR = Quirk(
     "the_shared_memory_op_cannot_be_switched_off",
     "the switch for the shm op is gone",
-    "zhgpt/distributed/process_group.py:settle_shm_op",
+    "zhgpt/distributed/op_builds.py:settle_shm_op",
 )
 
 

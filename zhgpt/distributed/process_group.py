@@ -1,33 +1,19 @@
 """Joining the ranks: device, process group, and a small gloo group for agreement between ranks."""
 
 import datetime
-import fcntl
-import hashlib
-import platform
 import socket
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed
 
-from zhgpt.distributed.environment import (
-    RankEnvironment,
-    build_ops_requested,
-    export_rank_environment,
-    threads_for_rank,
-    use_private_extensions_folder,
-)
+from zhgpt.distributed.environment import RankEnvironment, export_rank_environment, threads_for_rank
+from zhgpt.distributed.op_builds import settle_shm_op
 from zhgpt.errors import SettingError, StorageError, UserError
 
 T = TypeVar("T")
-
-OPS_LOCK_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +143,7 @@ def join_ranks(
     timeout = limit_waiting(timeout_seconds)
     import deepspeed
 
-    settle_shm_op(environment)
+    settle_shm_op()
     if not torch.distributed.is_initialized():
         deepspeed.init_distributed(
             dist_backend="nccl" if accelerator == "cuda" else "gloo",
@@ -244,54 +230,6 @@ def check_hosts(ranks: Ranks, expected: int | None) -> None:
             f"{', '.join(sorted(set(ranks.host_names)))}; check that the host file exists and names every host "
             "(DeepSpeed goes on with one host where it does not), or change launch.hosts"
         )
-
-
-def settle_shm_op(environment: RankEnvironment) -> None:
-    """Switches DeepSpeed's shared-memory op off, or builds it once under a lock.
-
-    ``init_distributed`` would compile the op just in time (needs g++ and ninja, 30-70 s), and a killed build leaves a lock
-    behind that later runs wait for without end. Training's all-reduce does not use the op, so it is off unless
-    ``ZHGPT_BUILD_OPS=1``.
-    """
-    import deepspeed
-
-    if not build_ops_requested():
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        return
-    identity = (
-        f"{sys.prefix}|{platform.python_version()}|{torch.__version__}|{deepspeed.__version__}|{platform.machine()}"
-    )
-    folder = use_private_extensions_folder(hashlib.sha256(identity.encode()).hexdigest()[:16])
-    from deepspeed.comm.torch import build_shm_op
-
-    with locked(folder / "build.lock", OPS_LOCK_TIMEOUT_SECONDS):
-        for stale in folder.glob("*/lock"):  # nobody else builds here while we hold our lock: a killed build left it
-            print(f"removing the stale build lock {stale} that a killed build left", file=sys.stderr)
-            stale.unlink()
-        build_shm_op()
-
-
-@contextmanager
-def locked(path: Path, timeout_seconds: float) -> Any:
-    """Holds an exclusive lock on ``path``; the kernel frees it when the process ends.
-
-    Raises:
-        StorageError: another process held it for ``timeout_seconds``.
-    """
-    give_up_at = time.monotonic() + timeout_seconds
-    with path.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise StorageError(
-                        f"{path}: another process has been building DeepSpeed's ops for {timeout_seconds:.0f} s; "
-                        "end it, or start without ZHGPT_BUILD_OPS=1"
-                    ) from None
-                time.sleep(0.2)
-        yield
 
 
 def leave() -> None:

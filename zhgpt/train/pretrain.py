@@ -139,7 +139,7 @@ def build(
     module = CausalLM(decisions.model, backend.name, activation_checkpointing=config.train.activation_checkpointing)
     initialise_weights(module, decisions.model, config.run.seed)
     module.to(ranks.device)
-    optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
+    optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint)
