@@ -1,5 +1,7 @@
 """The run's folder: one live writer, and an exit status that says why."""
 
+import errno
+import fcntl
 import json
 import subprocess
 import sys
@@ -51,6 +53,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write the run's folder"):
         RunLock(RunFolder(tmp_path / "file" / "run"))
+
+
+def test_a_file_system_without_locks_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse_lock)
+    with pytest.raises(
+        StorageError, match=f"{tmp_path}/run.lock: cannot be locked .No locks available.; put run.dir on .* flock"
+    ):
+        RunLock(RunFolder(tmp_path))
 
 
 def test_the_exit_status_says_that_the_last_step_was_reached(tmp_path: Path) -> None:
