@@ -9,7 +9,7 @@ import pytest
 import torch
 from faults import Moment
 from ranks import Ranks
-from tiny import Tiny, losses
+from tiny import Tiny, losses, metrics
 
 from zhgpt.checkpoint.layout import list_complete
 
@@ -55,6 +55,21 @@ def test_a_shard_that_cannot_be_written_ends_all_ranks_at_once_with_74(
     assert "could not write the checkpoint: rank 1" in outcomes[0].output
     assert time.monotonic() - started < 30
     assert list_complete(tmp_path / "checkpoints") == []
+
+
+@pytest.mark.parametrize(("step", "complete"), [(5, [3]), (8, [6, 8])])
+def test_metrics_that_cannot_be_written_end_all_ranks_together_with_74(
+    step: int, complete: list[int], ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    outcomes = ranks.run("faults:train_on_a_disk_that_fills", tiny.argv(tmp_path), step)
+    assert [outcome.code for outcome in outcomes] == [74, 74], outcomes[0].output[-2000:]
+    reason = "/metrics.jsonl: cannot append a line: No space left on device; free space or repair"
+    assert reason in str(status(tmp_path)["reason"])
+    assert reason in outcomes[0].output
+    assert "Traceback" not in outcomes[0].output + outcomes[1].output
+    assert [folder.step for folder in list_complete(tmp_path / "checkpoints")] == complete
+    ranks.results("faults:train", tiny.argv(tmp_path))
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(1, 9 if step == 5 else 8))
 
 
 def test_an_update_left_out_between_two_metrics_lines_is_noticed(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -87,6 +88,22 @@ def train_and_raise(argv: Sequence[str], moment: Moment, error: BaseException) -
     train(argv)
 
 
+def train_on_a_disk_that_fills(argv: Sequence[str], step: int) -> None:
+    """A run whose metrics.jsonl has no room from the line of this step on; only rank 0 writes it."""
+    from zhgpt.train.json_lines import JsonLinesWriter
+    from zhgpt.train.outputs import Outputs
+
+    original = Outputs.step
+
+    def fill(outputs: Outputs, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+        if record["step"] == step and outputs.log is not None:
+            outputs.log._metrics._file = JsonLinesWriter(Path("/dev/full"))._file
+        original(outputs, record, samples)
+
+    Outputs.step = fill  # type: ignore[method-assign]
+    train(argv)
+
+
 def train_and_poison(argv: Sequence[str], step: int) -> None:
     """A run whose loss becomes NaN at a step."""
     import zhgpt.train.training as training
@@ -152,8 +169,6 @@ def train_and_read_settings(argv: Sequence[str]) -> tuple[Any, ...]:
 
 def hold_lock(folder: str, seconds: float) -> None:
     """Holds a run's lock for a while."""
-    from pathlib import Path
-
     from zhgpt.train.run_folder import RunFolder, RunLock
 
     lock = RunLock(RunFolder(Path(folder)))
