@@ -127,19 +127,11 @@ def join_ranks(
         timeout_seconds: how long a collective may wait for a rank.
 
     Raises:
-        SettingError: more ranks than GPUs on a host, or another number of hosts than asked for. Raised on every rank
-            that it concerns.
+        SettingError: more ranks than GPUs on a host, two ranks on one GPU, or another number of hosts than asked for.
+            Raised on every rank that it concerns.
     """
     torch.set_num_threads(threads_for_rank(environment.local_world_size))
-    device = torch.device("cpu")
-    if accelerator == "cuda":
-        if environment.local_world_size > torch.cuda.device_count():
-            raise SettingError(
-                f"{environment.local_world_size} ranks were started on {socket.gethostname()}, but torch sees "
-                f"{torch.cuda.device_count()} GPUs there; start one process a GPU"
-            )
-        device = torch.device("cuda", environment.local_rank)
-        torch.cuda.set_device(device)
+    device = choose_device(environment, accelerator)
     timeout = limit_waiting(timeout_seconds)
     import deepspeed
 
@@ -152,20 +144,65 @@ def join_ranks(
             verbose=False,
         )
     control_group = torch.distributed.new_group(backend="gloo", timeout=timeout)
-    names: list[Any] = [None] * environment.world_size
-    torch.distributed.all_gather_object(names, socket.gethostname(), group=control_group)
+    places: list[Any] = [None] * environment.world_size
+    torch.distributed.all_gather_object(places, (socket.gethostname(), gpu_identity(device)), group=control_group)
     ranks = Ranks(
         environment.rank,
         environment.local_rank,
         environment.world_size,
         accelerator,
         device,
-        tuple(names),
+        tuple(host for host, _ in places),
         environment.launcher,
         control_group,
     )
     check_hosts(ranks, expected_hosts or environment.asked_hosts)
+    check_gpus(places)
     return ranks
+
+
+def choose_device(environment: RankEnvironment, accelerator: Literal["cpu", "cuda"]) -> torch.device:
+    """This rank's device, made current: the GPU of its local rank, or the only one that its scheduler lets it see.
+
+    Raises:
+        SettingError: more ranks than GPUs on this host.
+    """
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    # srun --gpus-per-task and mpirun with a wrapper show each rank one GPU, as number 0; the other launchers show all.
+    bound = visible == 1 and environment.launcher in ("srun", "mpirun")
+    if environment.local_world_size > visible and not bound:
+        raise SettingError(
+            f"{environment.local_world_size} ranks were started on {socket.gethostname()}, but torch sees {visible} GPUs "
+            "there; start one process a GPU"
+        )
+    device = torch.device("cuda", 0 if bound else environment.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def gpu_identity(device: torch.device) -> str | None:
+    """The GPU's UUID, which does not depend on what this process sees; None on a CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+
+
+def check_gpus(places: Sequence[tuple[str, str | None]]) -> None:
+    """Refuses two ranks on one GPU; NCCL would say no more than "invalid usage".
+
+    Args:
+        places: host and GPU of every rank, in rank order.
+    """
+    owners: dict[tuple[str, str], int] = {}
+    for rank, (host, gpu) in enumerate(places):
+        if gpu is None:
+            continue
+        first = owners.setdefault((host, gpu), rank)
+        if first != rank:
+            raise SettingError(
+                f"ranks {first} and {rank} both have GPU {gpu} of {host}; start one process a GPU, and let each see its own "
+                "(srun --gpus-per-task=1) or all of them"
+            )
 
 
 def limit_waiting(timeout_seconds: float) -> datetime.timedelta:
