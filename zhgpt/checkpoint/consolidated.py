@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from zhgpt.checkpoint.layout import ENGINE_TAG, PROBE, find_checkpoint, read_train_state, verify_checkpoint
+from zhgpt.checkpoint.layout import (
+    ENGINE_TAG,
+    PROBE,
+    TRAIN_STATE,
+    find_checkpoint,
+    raise_problems,
+    read_manifest,
+    read_train_state,
+    verify_checkpoint,
+    verify_files,
+)
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, MissingInputError
 
@@ -30,6 +40,21 @@ class Consolidated:
     precision: str
     step: int
     path: Path
+
+
+def saved_model(path: Path) -> ModelSection:
+    """The resolved model section of a checkpoint, read alone: seconds before its weights.
+
+    Args:
+        path: as for :func:`load_consolidated`.
+
+    Raises:
+        MissingInputError: no such folder. BadDataError: nothing complete, or damaged.
+    """
+    folder = find_checkpoint(Path(path)).path
+    files = read_manifest(folder)
+    raise_problems(folder, verify_files(folder, {TRAIN_STATE: files[TRAIN_STATE]}))
+    return ModelSection(**read_train_state(folder)["model"])
 
 
 def load_consolidated(path: Path) -> Consolidated:
