@@ -114,8 +114,14 @@ def build(
         attention_dtype(config),
         decoder_shape(decisions.model).head_dim,
     )
-    module = CausalLM(decisions.model, backend.name, activation_checkpointing=config.train.activation_checkpointing)
-    initialise_weights(module, decisions.model, config.run.seed)
+    ep_size = config.train.ep_size
+    module = CausalLM(
+        decisions.model,
+        backend.name,
+        activation_checkpointing=config.train.activation_checkpointing,
+        ep_size=ep_size,
+    )
+    initialise_weights(module, decisions.model, config.run.seed, ep_rank=ranks.rank % ep_size, ep_size=ep_size)
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)

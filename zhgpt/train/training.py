@@ -15,10 +15,12 @@ from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError, OutOfMemoryError
 from zhgpt.evaluate.validation import Validation, samples_of_each, validate
+from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch, to_device
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.loader import Loader
 from zhgpt.train.outputs import Outputs
+from zhgpt.train.routing import balance_by_bias, report_routing, seed_draws
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
 from zhgpt.train.stop import StopRequest
@@ -56,6 +58,11 @@ class Training:
         """0, or where the checkpoint left off."""
         return self.state.step
 
+    @property
+    def draws_random_numbers(self) -> bool:
+        """Whether the model draws from torch's generator in training."""
+        return draws_random_numbers(self.config.model.moe)
+
 
 @dataclass
 class Clock:
@@ -68,6 +75,7 @@ class Clock:
     total_tokens: int = 0
     waited_seconds: float = 0.0
     """What the loader had waited in all, at the last metrics line."""
+    last_lap_seconds: float = 0.0
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
@@ -80,6 +88,7 @@ class Clock:
         now = time.perf_counter()
         seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
         waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
+        self.last_lap_seconds = seconds
         self.total_seconds += seconds
         self.total_tokens += tokens
         self.lap_started, self.lap_tokens = now, 0
@@ -101,6 +110,8 @@ class StepResult:
     learning_rate: float
     gradient_norm: torch.Tensor | None
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
+    router_loss: torch.Tensor | None
+    """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -108,25 +119,34 @@ def train_step(training: Training, step: int) -> StepResult:
 
     The loss handed to DeepSpeed is the sum of nats times (ranks x micro-steps) / targets of the global batch. DeepSpeed
     divides by the micro-steps and averages over the ranks, so the gradient is that of the mean over all targets, exactly,
-    also where the last sample of an epoch has fewer targets.
+    also where the last sample of an epoch has fewer targets. The losses of routers are added as they are: their gradient is
+    the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
     rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
+    routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
-        nats = forward(training, loaded.batch.to(training.ranks.device))
-        engine.backward(nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets))
+        if training.draws_random_numbers:
+            seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
+        losses = forward(training, loaded.batch.to(training.ranks.device))
+        nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
+        loss = nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
+        engine.backward(loss if router_loss is None else loss + router_loss)
         total = nats.detach() if total is None else total + nats.detach()
+        if router_loss is not None:
+            routers = router_loss.detach() if routers is None else routers + router_loss.detach()
         if engine.is_gradient_accumulation_boundary():
             norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
         engine.step()
     assert total is not None
+    balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_per_step
-    return StepResult(total, loaded.targets, rate, norm)
+    return StepResult(total, loaded.targets, rate, norm, routers)
 
 
 def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
@@ -145,11 +165,12 @@ def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemor
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
-    """Sum of nats over the targets of one batch on the device, fp32 scalar there."""
-    nats: torch.Tensor = training.engine(
+    """Sum of nats over the targets of one batch, fp32 scalar on the device; of a mixture in training (2,), with the
+    routers' losses."""
+    losses: torch.Tensor = training.engine(
         inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
     )
-    return nats
+    return losses
 
 
 def is_due(training: Training, done: int) -> bool:
@@ -206,6 +227,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
+    record |= measure_routing(training, done, result)
     if skipped:
         record["skipped_steps"] = skipped
     left_out = skipped if training.config.train.precision != "fp16" else 0
@@ -218,6 +240,17 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
             "lengthen schedule.warmup_steps, or set optim.gradient_clipping=1.0"
         )
     return record
+
+
+def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
+    """The metrics of a mixture of experts; loads and biases of each layer go to routing.jsonl. Nothing for a dense model."""
+    report = report_routing(training.engine.module, training.ranks, training.clock.last_lap_seconds)
+    if report is None or result.router_loss is None:
+        return {}
+    (total,) = training.ranks.sums([float(result.router_loss)])
+    micro_steps = training.plan.data_parallel_size * training.plan.gradient_accumulation_steps
+    training.outputs.routing(done, report.layers)
+    return {"router_loss": total / micro_steps, **report.record}
 
 
 def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -50,6 +50,9 @@ class StackedExperts(nn.Module):
         return grouped_linear(inner_MF, self.down_proj, ends_L)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self._is_partitioned():
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            return
         for name, parameter in self.named_parameters(recurse=False):
             stacked = parameter if keep_vars else parameter.detach()
             for local, expert in enumerate(stacked):
@@ -66,7 +69,11 @@ class StackedExperts(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        del local_metadata, strict
+        if self._is_partitioned():
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
+            return
         expected = set()
         for name, parameter in self.named_parameters(recurse=False):
             for local, expert in enumerate(parameter.detach()):
@@ -80,6 +87,10 @@ class StackedExperts(nn.Module):
                     else:
                         values.copy_(state_dict[key])
         unexpected_keys += [key for key in state_dict if key.startswith(prefix) and key not in expected]
+
+    def _is_partitioned(self) -> bool:
+        """Whether ZeRO-3 has taken the weights: DeepSpeed then saves and loads its own pieces, and these are empty."""
+        return hasattr(self.down_proj, "ds_id")
 
     def _parts(self, name: str, expert: Tensor) -> list[tuple[str, Tensor]]:
         """The matrices inside one expert's slice of a parameter."""

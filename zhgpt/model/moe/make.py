@@ -1,4 +1,4 @@
-"""The mixture layers by name; each is imported when it is wanted, since two of them need DeepSpeed."""
+"""The mixture layers by name; what needs DeepSpeed is imported when it is wanted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.model.moe.dropless import DroplessMixture
 from zhgpt.model.shape import DecoderShape
 
 MakeFeedForward = Callable[[int], nn.Module]
@@ -33,10 +34,12 @@ def make_mixture(shape: DecoderShape, layer: int, ep_size: int, feed_forward: Ma
 def _dropless(
     shape: DecoderShape, layer: int, ep_size: int, shared: nn.Module | None, feed_forward: MakeFeedForward
 ) -> nn.Module:
-    from zhgpt.model.moe.dropless import DroplessMixture
-
     del feed_forward
-    return DroplessMixture(shape, layer, ep_size, shared)
+    if ep_size == 1:
+        return DroplessMixture(shape, layer, shared)
+    from zhgpt.model.moe.expert_parallel import ExpertParallelMixture
+
+    return ExpertParallelMixture(shape, layer, shared, ep_size=ep_size)
 
 
 def _deepspeed(

@@ -210,10 +210,12 @@ BALANCE_LOSSES: dict[str, Callable[[Routes, Tensor, int], Tensor]] = {
 class RoutingCounts:
     """What one layer's router did since the counts were last taken; tensors on the device, nothing waits for it.
 
-    ``load_E`` counts assignments (tokens times top-k), ``dropped`` those past a capacity.
+    ``load_E`` counts assignments (tokens times top-k), ``step_load_E`` those of the present step, ``dropped`` those past a
+    capacity; ``entropy`` sums nats over the tokens.
     """
 
     load_E: Tensor
+    step_load_E: Tensor
     entropy: Tensor
     dropped: Tensor
     tokens: int = 0
@@ -223,15 +225,23 @@ class RoutingCounts:
     def zero(cls, num_experts: int, device: torch.device) -> RoutingCounts:
         """Nothing counted yet."""
         load_E = torch.zeros(num_experts, dtype=torch.int64, device=device)
-        return cls(load_E, torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device))
+        return cls(load_E, load_E.clone(), torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device))
 
     @torch.no_grad()
     def add(self, load_E: Tensor, probabilities_TE: Tensor, dropped: Tensor | None = None) -> None:
         """Count one forward pass."""
         self.load_E += load_E
+        self.step_load_E += load_E
         self.entropy += torch.special.entr(probabilities_TE).sum()
         if dropped is not None:
             self.dropped += dropped
         self.tokens += probabilities_TE.shape[0]
+
+    def reset(self) -> None:
+        """Start counting anew; those of the present step stay."""
+        self.load_E.zero_()
+        self.entropy.zero_()
+        self.dropped.zero_()
+        self.tokens, self.all_to_all_seconds = 0, 0.0
 
 
