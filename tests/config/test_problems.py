@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.problems import dotted_keys
 
 Refusal = Callable[..., str]

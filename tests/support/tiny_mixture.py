@@ -32,7 +32,9 @@ def tiny_mixture(layer: str, model_type: str = "qwen3", **settings: Any) -> Mode
     return ModelSection(model_type=model_type, moe=MoeSection(**values), **sizes)  # type: ignore[arg-type]
 
 
-def build(layer: str, model_type: str = "qwen3", *, activation_checkpointing: bool = False, **settings: Any) -> CausalLM:
+def build(
+    layer: str, model_type: str = "qwen3", *, activation_checkpointing: bool = False, **settings: Any
+) -> CausalLM:
     """A model with these settings of model.moe, whose weights depend on the seed alone."""
     section = tiny_mixture(layer, model_type, **settings)
     module = CausalLM(section, "sdpa", activation_checkpointing=activation_checkpointing)

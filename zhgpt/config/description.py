@@ -124,7 +124,9 @@ def describe_experts(model: ModelSection, ep_size: int) -> str:
     counts = experts_in(moe, model.num_hidden_layers)
     numbers = "/".join(str(count) for count in dict.fromkeys(counts.values()))
     shared = f" + {moe.n_shared_experts} shared" if moe.n_shared_experts else ""
-    balanced = [f"auxiliary loss {moe.router_aux_loss_coef:g} ({moe.router_aux_loss_scope})"] * bool(moe.router_aux_loss_coef)
+    balanced = [f"auxiliary loss {moe.router_aux_loss_coef:g} ({moe.router_aux_loss_scope})"] * bool(
+        moe.router_aux_loss_coef
+    )
     balanced += [f"selection bias {moe.bias_update_rate:g}"] * bool(moe.bias_update_rate)
     capacity = f", capacity factor {moe.capacity_factor:g}" if moe.layer == "deepspeed" and moe.drop_tokens else ""
     return (

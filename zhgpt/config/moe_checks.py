@@ -84,8 +84,8 @@ def _group_problems(moe: "MoeSection") -> list[str]:
     for count in sorted({moe.num_experts, *moe.num_experts_by_layer}):
         if count % moe.n_group or count // moe.n_group < 2:
             problems.append(
-                f"model.moe.n_group {moe.n_group} does not cut {count} experts into equal groups of at least 2 (a group counts by its "
-                "two best experts)"
+                f"model.moe.n_group {moe.n_group} does not cut {count} experts into equal groups of at least 2 (a "
+                "group counts by its two best experts)"
             )
     if moe.topk_group > moe.n_group:
         problems.append(f"model.moe.topk_group {moe.topk_group} is more than model.moe.n_group {moe.n_group}")

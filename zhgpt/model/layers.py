@@ -166,7 +166,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = make_norm(shape)
         self.mlp = make_mlp(shape, layer, ep_size)
 
-    def forward(self, x_BSD: Tensor, inputs: LayerInputs, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x_BSD: Tensor, inputs: LayerInputs, tape: RoutingTape | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the residual stream (B, S, D) after this layer, and of a mixture in training its router's losses."""
         x_BSD = x_BSD + self.self_attn(self.input_layernorm(x_BSD), inputs)
         normed_BSD = self.post_attention_layernorm(x_BSD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class Decoder(nn.Module):
         if not self.activation_checkpointing or not torch.is_grad_enabled():
             return cast(tuple[Tensor, Tensor | None], layer(x_BSD, inputs))
         # No dropout: there is random state to restore for the second forward pass only where DeepSpeed's gate draws.
-        settings = {"use_reentrant": False, "preserve_rng_state": self.draws_random_numbers}
+        settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": self.draws_random_numbers}
         if not layer.is_mixture:
             return cast(tuple[Tensor, Tensor | None], checkpoint(layer, x_BSD, inputs, **settings))
         tape = RoutingTape()

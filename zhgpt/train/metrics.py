@@ -78,7 +78,7 @@ def read_metrics(path: Path) -> JsonLines:
 def trim_after(run_dir: Path, step: int) -> Trimmed:
     """Take the lines of steps after ``step`` out of metrics.jsonl and routing.jsonl: the resumed run writes them again.
 
-    They are appended to metrics.dropped.jsonl and routing.dropped.jsonl first, together with any half-written line; nothing is lost.
+    They are appended to metrics.dropped.jsonl and routing.dropped.jsonl first, with any half-written line; nothing is lost.
 
     Raises:
         StorageError: a file cannot be read or written.

@@ -69,13 +69,21 @@ def report_routing(module: nn.Module, ranks: Ranks, lap_seconds: float) -> Routi
         ranks: all ranks; each reaches this.
         lap_seconds: how long the steps took that were counted.
     """
-    found = {index: mixture for index, mixture in mixtures(module).items() if getattr(mixture, "counts", None) is not None}
+    found = {
+        index: mixture for index, mixture in mixtures(module).items() if getattr(mixture, "counts", None) is not None
+    }
     if not found:
         return None
     counts = {index: cast(RoutingCounts, mixture.counts) for index, mixture in found.items()}
     own: list[float] = []
     for count in counts.values():
-        own += [*count.load_E.tolist(), float(count.entropy), float(count.dropped), count.tokens, count.all_to_all_seconds]
+        own += [
+            *count.load_E.tolist(),
+            float(count.entropy),
+            float(count.dropped),
+            count.tokens,
+            count.all_to_all_seconds,
+        ]
     summed = iter(ranks.sums(own))
     layers, entropies, dropped, assigned, exchange_seconds = [], [], 0.0, 0.0, 0.0
     for index, count in counts.items():

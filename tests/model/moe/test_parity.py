@@ -47,7 +47,9 @@ def test_the_dropless_layer_equals_the_plain_loop(name: str) -> None:
         torch.testing.assert_close(gradient, expected[parameter], atol=1e-5, rtol=1e-5, msg=parameter)
 
 
-@pytest.mark.parametrize("settings", [{"num_experts_per_tok": 1, "norm_topk_prob": False}, {}, {"num_experts_per_tok": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"num_experts_per_tok": 1, "norm_topk_prob": False}, {}, {"num_experts_per_tok": 3}]
+)
 def test_deepspeeds_layer_without_dropping_equals_the_plain_loop(settings: dict[str, Any]) -> None:
     settings = {**settings, "router_aux_loss_coef": 0.0}
     one = build("deepspeed", **settings, drop_tokens=False, use_rts=False, top2_2nd_expert_sampling=False)

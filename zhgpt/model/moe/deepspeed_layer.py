@@ -20,7 +20,9 @@ class DeepSpeedMixture(MoE):
     (``draws_random_numbers``).
     """
 
-    def __init__(self, shape: DecoderShape, layer: int, ep_size: int, shared: nn.Module | None, expert: nn.Module) -> None:
+    def __init__(
+        self, shape: DecoderShape, layer: int, ep_size: int, shared: nn.Module | None, expert: nn.Module
+    ) -> None:
         moe = shape.moe
         assert moe is not None
         super().__init__(
@@ -41,7 +43,7 @@ class DeepSpeedMixture(MoE):
         self.shared = shared
         self.counts: RoutingCounts | None = None
 
-    def forward(self, x_BSD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+    def forward(self, x_BSD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the mixture's output (B, S, D), and in training the router's losses (fp32 scalar)."""
         self._set_gate(x_BSD.shape[0] * x_BSD.shape[1])
         mixed_BSD, balance, load_E = cast(tuple[Tensor, Tensor, Tensor], super().forward(x_BSD))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zhgpt.model.moe.dispatch import Sorting, combine, sort_by_expert, spread
 from zhgpt.model.moe.experts import StackedExperts
-from zhgpt.model.moe.routing import Router, RoutingCounts, RoutingTape, router_loss
+from zhgpt.model.moe.routing import Router, Routes, RoutingCounts, RoutingTape, router_loss
 from zhgpt.model.shape import DecoderShape
 
 
@@ -39,9 +39,7 @@ class DroplessMixture(nn.Module):
         self.num_local_experts = self.num_experts // ep_size
         self.gate = Router(shape.moe, self.num_experts, shape.hidden_size)
         self.deepspeed_moe = ExpertHome(
-            StackedExperts(
-                self.num_local_experts, shape.hidden_size, shape.expert_size, gated=shape.gated_feed_forward
-            )
+            StackedExperts(self.num_local_experts, shape.hidden_size, shape.expert_size, gated=shape.gated_feed_forward)
         )
         self.shared = shared
         self.counts: RoutingCounts | None = None
@@ -49,7 +47,7 @@ class DroplessMixture(nn.Module):
     def forward(self, x_BSD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the mixture's output (B, S, D), and in training the router's losses (fp32 scalar)."""
         x_TD = x_BSD.flatten(0, 1)
-        routes = self.gate(x_TD, tape)
+        routes = Routes(*self.gate(x_TD, tape))
         sorting = sort_by_expert(routes.chosen_TR, self.num_experts)
         rows_MD = self._through_experts(spread(x_TD, sorting), sorting)
         mixed_BSD = combine(rows_MD, routes.weights_TR, sorting).to(x_BSD.dtype).view(x_BSD.shape)

@@ -25,8 +25,8 @@ class ExpertParallelMixture(DroplessMixture, MoE):
         self.use_residual = False
         self.enable_expert_tensor_parallelism = False
         for parameter in self.deepspeed_moe.experts.parameters():  # as deepspeed/moe/experts.py marks them
-            parameter.allreduce = False
-            parameter.group_name = self.expert_group_name
+            parameter.allreduce = False  # type: ignore[attr-defined]
+            parameter.group_name = self.expert_group_name  # type: ignore[attr-defined]
 
     def _through_experts(self, rows_MD: Tensor, sorting: Sorting) -> Tensor:
         with Stopwatch(rows_MD.device) as watch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,5 +106,28 @@ def grouped_linear(rows_MI: Tensor, weight_LOI: Tensor, ends_L: Tensor) -> Tenso
     if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
         dtype = torch.get_autocast_dtype(device_type)
         rows_MI, weight_LOI = rows_MI.to(dtype), weight_LOI.to(dtype)
-    grouped_mm: Callable[..., Tensor] = functional.grouped_mm
-    return grouped_mm(rows_MI, weight_LOI.transpose(-2, -1), offs=ends_L)
+    return cast(Tensor, _GroupedLinear.apply(rows_MI, weight_LOI, ends_L))
+
+
+class _GroupedLinear(torch.autograd.Function):
+    """``grouped_mm`` with the weight itself kept for the backward pass.
+
+    Autograd would keep the transposed view, which under ZeRO-3 is empty by then: DeepSpeed gathers the parameter anew, and
+    a view made before does not follow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows_MI: Tensor, weight_LOI: Tensor, ends_L: Tensor) -> Tensor:
+        ctx.save_for_backward(rows_MI, weight_LOI, ends_L)
+        return grouped_mm(rows_MI, weight_LOI.transpose(-2, -1), offs=ends_L)
+
+    @staticmethod
+    def backward(ctx: Any, grad_MO: Tensor) -> tuple[Tensor | None, ...]:
+        rows_MI, weight_LOI, ends_L = ctx.saved_tensors
+        grad_MO = grad_MO.contiguous()
+        grad_rows = grouped_mm(grad_MO, weight_LOI, offs=ends_L) if ctx.needs_input_grad[0] else None
+        grad_weight = grouped_mm(grad_MO.t(), rows_MI, offs=ends_L) if ctx.needs_input_grad[1] else None
+        return grad_rows, grad_weight, None
+
+
+grouped_mm: Callable[..., Tensor] = functional.grouped_mm

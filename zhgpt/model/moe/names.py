@@ -28,7 +28,9 @@ RENAMED = {
 }
 
 
-def canonical_parts(name: str, tensor: Tensor, ep_rank: int = 0, local_experts: int = 0) -> Iterator[tuple[str, Tensor]]:
+def canonical_parts(
+    name: str, tensor: Tensor, ep_rank: int = 0, local_experts: int = 0
+) -> Iterator[tuple[str, Tensor]]:
     """Yield the canonical names that a running model's parameter stands for, each with a view of its values.
 
     Args:

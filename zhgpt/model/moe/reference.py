@@ -46,10 +46,12 @@ class ReferenceMixture(nn.Module):
         outputs, all_chosen, all_probabilities = [], [], []
         for logits_E, x_D in zip(logits_BSE.flatten(0, 1), x_BSD.flatten(0, 1), strict=True):
             chosen, weights, probabilities_E = self._route(logits_E)
-            outputs.append(sum(weight * self.experts[e](x_D[None])[0] for e, weight in zip(chosen, weights, strict=True)))
+            outputs.append(
+                sum(weight * self.experts[e](x_D[None])[0] for e, weight in zip(chosen, weights, strict=True))
+            )
             all_chosen.append(chosen)
             all_probabilities.append(probabilities_E)
-        mixed_BSD = torch.stack(outputs).view(x_BSD.shape)  # type: ignore[arg-type]
+        mixed_BSD = torch.stack(outputs).view(x_BSD.shape)
         if self.shared_experts is not None:
             mixed_BSD = mixed_BSD + self.shared_experts(x_BSD)
         self.chosen_TR = torch.tensor(all_chosen)
@@ -75,12 +77,14 @@ class ReferenceMixture(nn.Module):
         return chosen, [weight * moe.routed_scaling_factor for weight in weights], scores_E / scores_E.sum()
 
     def _loss(self, chosen_TR: Tensor, probabilities_TE: Tensor, logits_BSE: Tensor) -> Tensor:
-        moe, (batch, length, experts) = self.moe, logits_BSE.shape
+        moe, (batch, _, experts) = self.moe, logits_BSE.shape
         total = torch.zeros(())
         if moe.router_aux_loss_coef:
             pieces = batch if moe.router_aux_loss_scope == "sequence" else 1
             balances = []
-            for chosen_MR, probabilities_ME in zip(chosen_TR.chunk(pieces), probabilities_TE.chunk(pieces), strict=True):
+            for chosen_MR, probabilities_ME in zip(
+                chosen_TR.chunk(pieces), probabilities_TE.chunk(pieces), strict=True
+            ):
                 load_E = torch.tensor([float((chosen_MR == e).sum()) for e in range(experts)])
                 if moe.router_aux_loss_scope == "global" and torch.distributed.is_initialized():
                     torch.distributed.all_reduce(load_E)

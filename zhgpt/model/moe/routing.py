@@ -74,8 +74,8 @@ class Router(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_experts, hidden_size))
         self.e_score_correction_bias = torch.zeros(num_experts, dtype=torch.float32) if moe.bias_update_rate else None
 
-    def forward(self, x_TD: Tensor, tape: RoutingTape | None = None) -> Routes:
-        """Return the routes of tokens (T, D)."""
+    def forward(self, x_TD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the fields of ``Routes`` of tokens (T, D): a tuple, in which ZeRO-3 finds tensors to hang its hooks on."""
         with torch.autocast(x_TD.device.type, enabled=False):
             logits_TE = functional.linear(x_TD.float(), self.weight.float())
             scores_TE = SCORES[self.moe.scoring_func](logits_TE)
@@ -92,7 +92,7 @@ class Router(nn.Module):
                 probabilities_TE = scores_TE / (scores_TE.sum(dim=1, keepdim=True) + SMALLEST_SUM)
             else:
                 probabilities_TE = scores_TE
-        return Routes(chosen_TR, weights_TR * self.moe.routed_scaling_factor, probabilities_TE, logits_TE)
+        return chosen_TR, weights_TR * self.moe.routed_scaling_factor, probabilities_TE, logits_TE
 
     def _choose(self, scores_TE: Tensor) -> Tensor:
         if self.e_score_correction_bias is not None:
@@ -164,7 +164,9 @@ def router_loss(routes: Routes, load_E: Tensor, moe: MoeSection, sequence_length
     """
     total = routes.logits_TE.new_zeros(())
     if moe.router_aux_loss_coef:
-        total = total + moe.router_aux_loss_coef * BALANCE_LOSSES[moe.router_aux_loss_scope](routes, load_E, sequence_length)
+        total = total + moe.router_aux_loss_coef * BALANCE_LOSSES[moe.router_aux_loss_scope](
+            routes, load_E, sequence_length
+        )
     if moe.router_z_loss_coef:
         total = total + moe.router_z_loss_coef * routes.logits_TE.logsumexp(dim=1).square().mean()
     return total
@@ -225,7 +227,9 @@ class RoutingCounts:
     def zero(cls, num_experts: int, device: torch.device) -> RoutingCounts:
         """Nothing counted yet."""
         load_E = torch.zeros(num_experts, dtype=torch.int64, device=device)
-        return cls(load_E, load_E.clone(), torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device))
+        return cls(
+            load_E, load_E.clone(), torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+        )
 
     @torch.no_grad()
     def add(self, load_E: Tensor, probabilities_TE: Tensor, dropped: Tensor | None = None) -> None:
@@ -243,5 +247,3 @@ class RoutingCounts:
         self.entropy.zero_()
         self.dropped.zero_()
         self.tokens, self.all_to_all_seconds = 0, 0.0
-
-
