@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from zhgpt.config.moe_section import MoeSection
-from zhgpt.errors import SettingError
+from zhgpt.errors import BadDataError, SettingError
 from zhgpt.export.hf import Probe, export_hf, exported_class
-from zhgpt.export.verify import TOLERANCES, verify_export
+from zhgpt.export.verify import TOLERANCES, compare_logits, verify_export
 from zhgpt.model.moe.names import canonical_parts
 
 SIGMOID: dict[str, Any] = {"scoring_func": "sigmoid", "n_shared_experts": 1, "bias_update_rate": 0.01}
@@ -130,6 +130,27 @@ def test_a_selection_bias_stays_fp32_in_a_bf16_file(section, build, tokenizer_di
     assert written["model.layers.1.mlp.gate.weight"].dtype == torch.bfloat16
     assert torch.equal(written[name], weights[name])
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()[name].dtype == torch.float32
+
+
+def test_a_bf16_engine_may_route_near_ties_otherwise_but_not_be_another_model(
+    section, build, tokenizer_dir, probe_tokens, tmp_path: Path
+) -> None:
+    """Here one position in eighty goes to another expert; in fp32 it would be a difference, and it is one too many."""
+    model = mixture(section, "qwen3", num_experts=16)
+    module = build(model).eval()
+    weights = {name: tensor.clone() for name, tensor in with_biases(module).items()}
+    with torch.no_grad():
+        expected = module(probe_tokens)
+        engine = module.bfloat16()(probe_tokens)
+    with pytest.raises(BadDataError, match="differ from the engine's"):
+        compare_logits(expected, engine, TOLERANCES["bf16"], "all positions")
+    probe = Probe(probe_tokens, engine, "bf16")
+    exported = export_hf(weights, model, tokenizer_dir, tmp_path / "right", probe=probe)
+    assert exported.largest_engine_difference is not None
+    assert exported.largest_engine_difference > 0.1 > 2e-4 > exported.largest_difference
+    weights["model.layers.1.mlp.gate.weight"] = weights["model.layers.0.mlp.gate.weight"]
+    with pytest.raises(BadDataError, match="this is not the model that was trained"):
+        export_hf(weights, model, tokenizer_dir, tmp_path / "wrong", probe=probe)
 
 
 NOWHERE: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -15,7 +15,7 @@ from zhgpt.export.hf_config import FORMATS, transformers_config
 from zhgpt.export.hf_mixtures import SELECTION_BIAS
 from zhgpt.export.hf_weights import check_weights
 from zhgpt.export.tokenizer_files import export_tokenizer, verify_tokenizer
-from zhgpt.export.verify import TOLERANCES, compare_logits, fp32_logits, own_model, verify_export
+from zhgpt.export.verify import ROUTED_ALIKE, TOLERANCES, compare_logits, fp32_logits, own_model, verify_export
 from zhgpt.model.shape import DecoderShape, decoder_shape
 from zhgpt.model.transformers_class import export_target
 
@@ -98,7 +98,7 @@ def export_hf(
     check_weights(state_dict, {name: tensor.shape for name, tensor in own_model(model).state_dict().items()})
     tokens = _default_probe(shape) if probe is None else probe.tokens
     logits = fp32_logits(state_dict, model, tokens)
-    engine_difference = None if probe is None else _compare_with_engine(logits, probe)
+    engine_difference = None if probe is None else _compare_with_engine(logits, probe, shape)
     form = FORMATS[architecture]
     with atomic_folder(out_dir, replace=force) as folder:
         weights = form.weights(state_dict, shape)
@@ -152,8 +152,10 @@ def _default_probe(shape: DecoderShape) -> Tensor:
     return (torch.arange(length)[None] * 7919) % shape.vocab_size
 
 
-def _compare_with_engine(logits: Tensor, probe: Probe) -> float:
-    return compare_logits(logits, probe.logits, TOLERANCES[probe.precision], "the logits of the checkpoint's weights")
+def _compare_with_engine(logits: Tensor, probe: Probe, shape: DecoderShape) -> float:
+    share = ROUTED_ALIKE if shape.moe is not None and probe.precision != "fp32" else 1.0
+    what = "the logits of the checkpoint's weights"
+    return compare_logits(logits, probe.logits, TOLERANCES[probe.precision], what, share)
 
 
 def _write_weights(weights: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> None:
