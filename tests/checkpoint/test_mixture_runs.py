@@ -35,7 +35,9 @@ KILLED: dict[str, tuple[tuple[str, ...], int, str, int]] = {
 }
 
 
-def argv(tiny: Tiny, run_dir: Path, settings: tuple[str, ...], stage: int, precision: str, ep_size: int) -> list[str]:
+def argv(
+    tiny: Tiny, run_dir: Path, settings: tuple[str, ...], stage: int | str, precision: str, ep_size: int
+) -> list[str]:
     words = (*EXPERTS, *settings, f"train.precision={precision}", f"train.ep_size={ep_size}")
     return tiny.argv(run_dir, *words, "optim.learning_rate=1e-2", stage=stage)
 
@@ -56,11 +58,12 @@ def test_a_killed_run_goes_on_bit_for_bit(ranks: Ranks, tiny: Tiny, tmp_path: Pa
         assert_same_checkpoint(whole / name, broken / name)
 
 
-# Settings, ZeRO stage, precision, allowed difference of the losses.
-REGROUPED: dict[str, tuple[tuple[str, ...], int, str, float]] = {
+# Settings, ZeRO stage (or which of its JSONs), precision, allowed difference of the losses.
+REGROUPED: dict[str, tuple[tuple[str, ...], int | str, str, float]] = {
     "dropless ZeRO-0 fp32": (SIGMOID, 0, "fp32", 1e-5),
     "dropless ZeRO-1 fp32": (SIGMOID, 1, "fp32", 1e-5),
     "dropless ZeRO-2 fp32": ((), 2, "fp32", 1e-5),
+    "dropless ZeRO-2 offloaded fp32": (SIGMOID, "2_offload", "fp32", 1e-5),
     "dropless ZeRO-1 bf16": (SIGMOID, 1, "bf16", 5e-3),
     "dropless ZeRO-2 bf16": ((), 2, "bf16", 5e-3),
     "deepspeed ZeRO-2 fp32": ((*DEEPSPEED, "model.moe.drop_tokens=false"), 2, "fp32", 1e-5),
@@ -83,6 +86,21 @@ def test_a_run_goes_on_at_another_ep_size_with_the_same_losses(
     expected, found = losses(whole)[6:], losses(moved)
     assert len(found) == 2
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=allowed, rtol=0)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_four_ranks_share_experts_out_anew(ranks: Ranks, tiny: Tiny, tmp_path: Path, stage: int) -> None:
+    """Saved at ep_size 2, where two ranks divide each expert's state; gone on with at 4, where one has it, and at 1."""
+    whole = tmp_path / "whole"
+    words = (*SIGMOID, "train.micro_batch_size=2")
+    ranks.results("faults:train", argv(tiny, whole, words, stage, "fp32", 2), world_size=4)
+    for ep_size in (1, 4):
+        moved = tmp_path / f"ep{ep_size}"
+        again = argv(tiny, moved, words, stage, "fp32", ep_size)
+        again[again.index("--resume") + 1] = str(whole / "checkpoints" / "step-00000006")
+        ranks.results("faults:train", again, world_size=4)
+        difference = torch.tensor(losses(moved)) - torch.tensor(losses(whole)[6:])
+        assert difference.abs().max() < 1e-5
 
 
 def assert_same_weights(one: dict[str, Any], other: dict[str, Any]) -> None:

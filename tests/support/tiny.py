@@ -47,7 +47,7 @@ class Tiny:
         return path
 
     def argv(
-        self, run_dir: Path, *overrides: str, stage: int = 1, model_type: str = "qwen3", resume: str = "auto"
+        self, run_dir: Path, *overrides: str, stage: int | str = 1, model_type: str = "qwen3", resume: str = "auto"
     ) -> list[str]:
         """The arguments of launch/pretrain.py."""
         words = [

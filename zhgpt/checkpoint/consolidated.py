@@ -80,7 +80,7 @@ def load_consolidated(path: Path) -> Consolidated:
     probe = load_file(str(folder.path / PROBE))
     # DeepSpeed and its import print to stdout, where `zhgpt generate` writes its text.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        weights = _weights(folder.path, state)
+        weights = read_weights(folder.path, state)
     return Consolidated(
         state_dict=weights,
         model=ModelSection(**state["model"]),
@@ -93,8 +93,16 @@ def load_consolidated(path: Path) -> Consolidated:
     )
 
 
-def _weights(folder: Path, state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """fp32 weights and selection biases by canonical name."""
+def read_weights(folder: Path, state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """fp32 weights and selection biases by canonical name.
+
+    Args:
+        folder: of a verified checkpoint.
+        state: its ``train_state.json``.
+
+    Raises:
+        BadDataError: something is missing, or the fp32 weights are not those of the model.
+    """
     if state["zero_stage"] == 3:
         return _partitioned_weights(folder)
     saved = read_saved_state(folder, state)

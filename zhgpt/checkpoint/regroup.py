@@ -47,7 +47,7 @@ def load_regrouped(engine: "DeepSpeedEngine", folder: Path, state: Mapping[str, 
         home = _Home.of(parameter, engine)
         start = parameter.data.storage_offset()
         for canonical, part in canonical_parts(name, parameter.data, ep_rank, local.get(layer_of(name), 0)):
-            source = _look_up(saved, canonical, folder)
+            source = look_up(saved, canonical, folder)
             weight = source.weight.read()
             part.copy_(weight)
             if home is not None:
@@ -102,7 +102,12 @@ class _Home:
             )
 
 
-def _look_up(saved: SavedState, canonical: str, folder: Path) -> SavedParameter:
+def look_up(saved: SavedState, canonical: str, folder: Path) -> SavedParameter:
+    """The saved parameter of this name.
+
+    Raises:
+        BadDataError: there is none.
+    """
     if canonical not in saved.parameters:
         raise BadDataError(f"{folder}: {canonical} is missing from the checkpoint; use another step")
     return saved.parameters[canonical]
