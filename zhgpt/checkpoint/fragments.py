@@ -1,14 +1,15 @@
 """Weights and optimizer state of a checkpoint by canonical name, whatever ranks, files and flat vectors hold them.
 
 ZeRO 1 and 2 (and their BF16_Optimizer) write a shard a rank, ``[bf16_]zero_pp_rank_<rank>_mp_rank_00_optim_states.pt``.
-For each parameter group it has one flat fp32 vector and vectors of Adam's moments alike; ``param_slice_mappings`` says
-which slice of them is of which parameter (deepspeed/runtime/zero/stage_1_and_2.py and bf16_optimizer.py, state_dict). A
-parameter goes on from rank to rank of those that divide it: all of them, or, for experts that are shared out, every
-``ep_size``-th (deepspeed/utils/groups.py, _create_expert_and_data_parallel). ZeRO-0 divides nothing; a mixture's optimizer
-state is then in one file an expert-parallel rank.
+For each parameter group it has a piece of one flat fp32 vector, and of vectors of Adam's moments alike; ``param_shapes``
+in the model's file has the group's parameters in the vector's order (``param_slice_mappings`` in the shards is wrong with
+``round_robin_gradients``). The pieces follow each other from rank to rank of those that divide the group: all of them,
+or, for experts that are shared out, every ``ep_size``-th (deepspeed/utils/groups.py,
+_create_expert_and_data_parallel). ZeRO-0 divides nothing; a mixture's optimizer state is then in one file an
+expert-parallel rank.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,35 +172,39 @@ def _shards(engine: Path, world_size: int) -> list[dict[str, Any]]:
 
 
 def _divided(
-    folder: Path, shapes: Iterable[Mapping[str, torch.Size]], shards: list[dict[str, Any]], experts: _Experts
+    folder: Path, groups: Sequence[Mapping[str, Sequence[int]]], shards: list[dict[str, Any]], experts: _Experts
 ) -> Iterator[tuple[str, SavedParameter]]:
-    fragments = [dict(_fragments(shard)) for shard in shards]
-    for name, shape in ((name, torch.Size(shape)) for group in shapes for name, shape in group.items()):
-        for ep_rank in experts.ep_ranks(name):
-            ranks = experts.ranks(name, ep_rank, len(shards))
-            found = [fragments[rank][name] for rank in ranks if name in fragments[rank]]
-            held = sum(fragment["weight"].numel() for fragment in found)
-            if held != shape.numel():
-                raise BadDataError(
-                    f"{folder}: ranks {', '.join(map(str, ranks))} hold {held} of the {shape.numel()} values of {name}; use "
-                    "another step"
-                )
-            vectors = {kind: tuple(fragment[kind] for fragment in found) for kind in found[0] if kind != "step"}
-            for canonical, offset, part in experts.parts(name, shape, ep_rank):
-                pieces = {kind: Pieces(vector, offset, part) for kind, vector in vectors.items()}
-                yield canonical, SavedParameter(pieces.pop("weight"), pieces, found[0].get("step"))
+    """The parameters of each group one after another; padding between them only where the JSON aligns them."""
+    no_padding = [[0] * len(shapes) for shapes in groups]
+    paddings = shards[0].get("param_alignment_paddings", no_padding)
+    for group, shapes in enumerate(groups):
+        some_name = next(iter(shapes))
+        for ep_rank in experts.ep_ranks(some_name):
+            ranks = experts.ranks(some_name, ep_rank, len(shards))
+            weights, moments, step = _flat_vectors([shards[rank] for rank in ranks], group)
+            held, start = sum(piece.numel() for piece in weights), 0
+            for (name, shape), padding in zip(shapes.items(), paddings[group], strict=True):
+                size = torch.Size(shape).numel()
+                if start + size > held:
+                    raise BadDataError(
+                        f"{folder}: ranks {', '.join(map(str, ranks))} hold {held} values, but {name} ends with the "
+                        f"{start + size}th; use another step"
+                    )
+                for canonical, offset, part in experts.parts(name, torch.Size(shape), ep_rank):
+                    found = {kind: Pieces(pieces, start + offset, part) for kind, pieces in moments.items()}
+                    yield canonical, SavedParameter(Pieces(weights, start + offset, part), found, step)
+                start += size + padding
 
 
-def _fragments(shard: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A rank's slices of each parameter: of the fp32 weights, of Adam's moments, and the steps these have seen."""
-    states = shard["base_optimizer_state"]["state"]
-    for group, mapping in enumerate(shard["param_slice_mappings"]):
-        vectors = {"weight": shard["single_partition_of_fp32_groups"][group], **_vectors(states.get(group, {}))}
-        for name, address in mapping.items():
-            found: dict[str, Any] = {
-                kind: vector.narrow(0, address.start, address.numel) for kind, vector in vectors.items()
-            }
-            yield name, found | _step(states.get(group, {}))
+def _flat_vectors(
+    shards: list[dict[str, Any]], group: int
+) -> tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]], Any]:
+    """The pieces of a group's fp32 weights, those of Adam's moments by name, and the steps these have seen."""
+    weights = tuple(shard["single_partition_of_fp32_groups"][group] for shard in shards)
+    states = [shard["base_optimizer_state"]["state"].get(group, {}) for shard in shards]
+    vectors = [_vectors(state) for state in states]
+    moments = {kind: tuple(of_rank[kind] for of_rank in vectors) for kind in vectors[0]}
+    return weights, moments, _step(states[0])
 
 
 def _vectors(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -211,9 +216,9 @@ def _vectors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def _step(state: Mapping[str, Any]) -> dict[str, Any]:
+def _step(state: Mapping[str, Any]) -> Any:
     step = state.get("step")
-    return {} if step is None else {"step": step.clone() if isinstance(step, Tensor) else step}
+    return step.clone() if isinstance(step, Tensor) else step
 
 
 def _undivided(
@@ -236,4 +241,4 @@ def _undivided(
             for canonical, offset, part in experts.parts(name, torch.Size(shape), ep_rank):
                 weight = Pieces((module[canonical].flatten(),), 0, part)
                 moments = {kind: Pieces((vector,), offset, part) for kind, vector in vectors.items()}
-                yield canonical, SavedParameter(weight, moments, _step(states.get(place, {})).get("step"))
+                yield canonical, SavedParameter(weight, moments, _step(states.get(place, {})))

@@ -32,9 +32,14 @@ def load_regrouped(engine: "DeepSpeedEngine", folder: Path, state: Mapping[str, 
         ep_size: of the engine.
 
     Raises:
-        SettingError: a ZeRO-0 checkpoint that does not name Adam's moments.
+        SettingError: a ZeRO-0 checkpoint that does not name Adam's moments, or ``round_robin_gradients``.
         BadDataError: a file or a parameter is missing.
     """
+    if getattr(engine.optimizer, "round_robin_gradients", False):  # DeepSpeed's _hp_mapping is wrong then
+        raise SettingError(
+            f"{folder} was saved at train.ep_size {state.get('ep_size', 1)}, and going on at {ep_size} does not go together with "
+            "zero_optimization.round_robin_gradients; leave that out of the DeepSpeed JSON"
+        )
     saved = read_saved_state(folder, state)
     if any(parameter.step is None for parameter in saved.parameters.values()):
         raise SettingError(
