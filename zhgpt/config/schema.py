@@ -140,6 +140,9 @@ class TrainSection(Section):
     """Number format of the model's arithmetic. Gradients are accumulated in fp32 in any case."""
     activation_checkpointing: Switch = False
     """Whether blocks are computed again in the backward pass instead of kept: less memory, about a third more work."""
+    initial_weights: str | None = None
+    """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
+    may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""
     ep_size: Whole = Field(default=1, gt=0)
     """Expert-parallel size: ranks that share one set of experts (consecutive ranks). Divides the number of ranks and of
     experts; 1: every rank has all experts."""

@@ -17,12 +17,14 @@ class Sorting:
 
     Attributes:
         order_M: int64, the assignment (token * R + place) that stands at each place.
+        token_M: int64, its token.
         inverse_M: int64, where each assignment stands.
         load_E: int64, assignments of each expert.
         top_k: R.
     """
 
     order_M: Tensor
+    token_M: Tensor
     inverse_M: Tensor
     load_E: Tensor
     top_k: int
@@ -34,7 +36,8 @@ def sort_by_expert(chosen_TR: Tensor, num_experts: int) -> Sorting:
     order_M = chosen_M.argsort(stable=True)
     inverse_M = torch.empty_like(order_M)
     inverse_M[order_M] = torch.arange(order_M.shape[0], device=order_M.device)
-    return Sorting(order_M, inverse_M, torch.bincount(chosen_M, minlength=num_experts), chosen_TR.shape[1])
+    top_k = chosen_TR.shape[1]
+    return Sorting(order_M, order_M // top_k, inverse_M, torch.bincount(chosen_M, minlength=num_experts), top_k)
 
 
 def spread(x_TD: Tensor, sorting: Sorting) -> Tensor:
@@ -50,36 +53,55 @@ def combine(rows_MD: Tensor, weights_TR: Tensor, sorting: Sorting) -> Tensor:
         weights_TR: fp32.
         sorting: that of ``spread``.
     """
-    rows_TRD = cast(Tensor, _Unsort.apply(rows_MD, sorting)).unflatten(0, (-1, sorting.top_k))
-    return (rows_TRD.float() * weights_TR[:, :, None]).sum(dim=1).to(rows_MD.dtype)
+    return cast(Tensor, _Combine.apply(rows_MD, weights_TR, sorting))
 
 
 class _Spread(torch.autograd.Function):
-    """x[order // R]. Its gradient is gathered and summed over R, not scattered: faster, and the same at each run."""
+    """x[token]. Its gradient is gathered and summed over R, not scattered: faster, and the same at each run."""
 
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, sorting: Sorting) -> Tensor:
         ctx.sorting = sorting
-        return x_TD[sorting.order_M // sorting.top_k]
+        return x_TD.index_select(0, sorting.token_M)
 
     @staticmethod
     def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
-        sorting = ctx.sorting
-        grad_TRD = grad_MD[sorting.inverse_M].unflatten(0, (-1, sorting.top_k))
-        return (grad_TRD[:, 0] if sorting.top_k == 1 else grad_TRD.sum(dim=1)), None
+        first, *others = _of_each_token(grad_MD, ctx.sorting)
+        if not others:
+            return first, None
+        total_TD = first.float()
+        for other in others:
+            total_TD += other
+        return total_TD.to(grad_MD.dtype), None
 
 
-class _Unsort(torch.autograd.Function):
-    """rows[inverse], whose gradient is the gradient in sorted order."""
+class _Combine(torch.autograd.Function):
+    """The sum over R of weight * row[inverse], with gathers in both directions."""
 
     @staticmethod
-    def forward(ctx: Any, rows_MD: Tensor, sorting: Sorting) -> Tensor:
+    def forward(ctx: Any, rows_MD: Tensor, weights_TR: Tensor, sorting: Sorting) -> Tensor:
         ctx.sorting = sorting
-        return rows_MD[sorting.inverse_M]
+        ctx.save_for_backward(rows_MD, weights_TR)
+        first, *others = _of_each_token(rows_MD, sorting)
+        total_TD = first * weights_TR[:, :1]
+        for place, other in enumerate(others, start=1):
+            total_TD.addcmul_(other.float(), weights_TR[:, place : place + 1])
+        return total_TD.to(rows_MD.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
-        return grad_MD[ctx.sorting.order_M], None
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor | None, ...]:
+        rows_MD, weights_TR = ctx.saved_tensors
+        sorting = ctx.sorting
+        grad_MD = grad_TD.index_select(0, sorting.token_M)
+        weights_M1 = weights_TR.flatten().index_select(0, sorting.order_M)[:, None]
+        grad_weights_M = (grad_MD.float() * rows_MD).sum(dim=1)
+        grad_weights_TR = grad_weights_M.index_select(0, sorting.inverse_M).view(weights_TR.shape)
+        return (grad_MD * weights_M1).to(rows_MD.dtype), grad_weights_TR, None
+
+
+def _of_each_token(rows_MD: Tensor, sorting: Sorting) -> tuple[Tensor, ...]:
+    """The rows of the R places of every token, each (T, D). ``index_select``: 6 times as fast as an index on the CPU."""
+    return rows_MD.index_select(0, sorting.inverse_M).unflatten(0, (-1, sorting.top_k)).unbind(1)
 
 
 @dataclass(frozen=True)
@@ -155,11 +177,11 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.inverse = inverse
-        return rows[order]
+        return rows.index_select(0, order)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return grad[ctx.inverse], None, None
+        return grad.index_select(0, ctx.inverse), None, None
 
 
 class Stopwatch:

@@ -16,8 +16,8 @@ LOCAL_WEIGHT = re.compile(r"^deepspeed_experts\.(\d+)\.(gate_proj|up_proj|down_p
 class StackedExperts(nn.Module):
     """L experts, SwiGLU or GELU (tanh form), without biases.
 
-    ``gate_up_proj`` is (L, 2F, D) for SwiGLU, gate first, as in transformers; ``up_proj`` (L, F, D) for GELU; ``down_proj``
-    is (L, D, F). In a state dict each expert has entries of its own, named as DeepSpeed's checkpoint code wants them.
+    ``gate_proj`` (SwiGLU only) and ``up_proj`` are (L, F, D), ``down_proj`` is (L, D, F). In a state dict each expert has
+    entries of its own, named as DeepSpeed's checkpoint code wants them.
 
     Args:
         num_local_experts: L.
@@ -28,26 +28,26 @@ class StackedExperts(nn.Module):
 
     def __init__(self, num_local_experts: int, hidden_size: int, expert_size: int, *, gated: bool) -> None:
         super().__init__()
-        self.gated = gated
-        self.widening = "gate_up_proj" if gated else "up_proj"
-        width = expert_size * (2 if gated else 1)
-        self.register_parameter(self.widening, nn.Parameter(torch.empty(num_local_experts, width, hidden_size)))
+        self.gate_proj = nn.Parameter(torch.empty(num_local_experts, expert_size, hidden_size)) if gated else None
+        self.up_proj = nn.Parameter(torch.empty(num_local_experts, expert_size, hidden_size))
         self.down_proj = nn.Parameter(torch.empty(num_local_experts, hidden_size, expert_size))
 
     def forward(self, rows_MD: Tensor, ends_L: Tensor) -> Tensor:
-        """Return what each row's expert makes of it, (M, D).
+        """Return what each row's expert makes of it, (M, D), in autocast's dtype where autocast is on.
 
         Args:
             rows_MD: those of expert 0 first, then those of expert 1 …
             ends_L: int32, where the rows of each expert end; an expert may have none.
         """
-        widened = grouped_linear(rows_MD, getattr(self, self.widening), ends_L)
-        if self.gated:
-            gate_MF, up_MF = widened.chunk(2, dim=-1)
-            inner_MF = functional.silu(gate_MF) * up_MF
-        else:
-            inner_MF = functional.gelu(widened, approximate="tanh")
-        return grouped_linear(inner_MF, self.down_proj, ends_L)
+        weights: list[Tensor] = [
+            weight for weight in (self.gate_proj, self.up_proj, self.down_proj) if weight is not None
+        ]
+        device_type = rows_MD.device.type
+        if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
+            dtype = torch.get_autocast_dtype(device_type)
+            rows_MD, weights = rows_MD.to(dtype), [weight.to(dtype) for weight in weights]
+        function = _GeluExperts if self.gate_proj is None else _GatedExperts
+        return cast(Tensor, function.apply(rows_MD, *weights, ends_L))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         if self._is_partitioned():
@@ -56,8 +56,7 @@ class StackedExperts(nn.Module):
         for name, parameter in self.named_parameters(recurse=False):
             stacked = parameter if keep_vars else parameter.detach()
             for local, expert in enumerate(stacked):
-                for part, values in self._parts(name, expert):
-                    destination[f"{prefix}deepspeed_experts.{local}.{part}.weight"] = values
+                destination[f"{prefix}deepspeed_experts.{local}.{name}.weight"] = expert
 
     def _load_from_state_dict(
         self,
@@ -77,57 +76,73 @@ class StackedExperts(nn.Module):
         expected = set()
         for name, parameter in self.named_parameters(recurse=False):
             for local, expert in enumerate(parameter.detach()):
-                for part, values in self._parts(name, expert):
-                    key = f"{prefix}deepspeed_experts.{local}.{part}.weight"
-                    expected.add(key)
-                    if key not in state_dict:
-                        missing_keys.append(key)
-                    elif state_dict[key].shape != values.shape:
-                        error_msgs.append(f"{key}: {list(state_dict[key].shape)}, expected {list(values.shape)}")
-                    else:
-                        values.copy_(state_dict[key])
+                key = f"{prefix}deepspeed_experts.{local}.{name}.weight"
+                expected.add(key)
+                if key not in state_dict:
+                    missing_keys.append(key)
+                elif state_dict[key].shape != expert.shape:
+                    error_msgs.append(f"{key}: {list(state_dict[key].shape)}, expected {list(expert.shape)}")
+                else:
+                    expert.copy_(state_dict[key])
         unexpected_keys += [key for key in state_dict if key.startswith(prefix) and key not in expected]
 
     def _is_partitioned(self) -> bool:
         """Whether ZeRO-3 has taken the weights: DeepSpeed then saves and loads its own pieces, and these are empty."""
         return hasattr(self.down_proj, "ds_id")
 
-    def _parts(self, name: str, expert: Tensor) -> list[tuple[str, Tensor]]:
-        """The matrices inside one expert's slice of a parameter."""
-        if name == "gate_up_proj":
-            gate, up = expert.chunk(2, dim=0)
-            return [("gate_proj", gate), ("up_proj", up)]
-        return [(name, expert)]
+
+grouped_mm: Callable[..., Tensor] = functional.grouped_mm
 
 
-def grouped_linear(rows_MI: Tensor, weight_LOI: Tensor, ends_L: Tensor) -> Tensor:
-    """Return rows (M, O): each times the transposed weight of its expert; in autocast's dtype where autocast is on."""
-    device_type = rows_MI.device.type
-    if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
-        dtype = torch.get_autocast_dtype(device_type)
-        rows_MI, weight_LOI = rows_MI.to(dtype), weight_LOI.to(dtype)
-    return cast(Tensor, _GroupedLinear.apply(rows_MI, weight_LOI, ends_L))
+class _GatedExperts(torch.autograd.Function):
+    """SwiGLU of every expert: three grouped products forward, six backward.
 
-
-class _GroupedLinear(torch.autograd.Function):
-    """``grouped_mm`` with the weight itself kept for the backward pass.
-
-    Autograd would keep the transposed view, which under ZeRO-3 is empty by then: DeepSpeed gathers the parameter anew, and
-    a view made before does not follow.
+    Written out, because autograd would keep transposed views of the weights, which under ZeRO-3 are empty in the backward
+    pass: DeepSpeed gathers the parameter anew, and a view made before does not follow.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows_MI: Tensor, weight_LOI: Tensor, ends_L: Tensor) -> Tensor:
-        ctx.save_for_backward(rows_MI, weight_LOI, ends_L)
-        return grouped_mm(rows_MI, weight_LOI.transpose(-2, -1), offs=ends_L)
+    def forward(
+        ctx: Any, rows_MD: Tensor, gate_LFD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor
+    ) -> Tensor:
+        gate_MF = grouped_mm(rows_MD, gate_LFD.transpose(-2, -1), offs=ends_L)
+        up_MF = grouped_mm(rows_MD, up_LFD.transpose(-2, -1), offs=ends_L)
+        active_MF = functional.silu(gate_MF)
+        inner_MF = active_MF * up_MF
+        weights = gate_LFD, up_LFD, down_LDF
+        ctx.save_for_backward(rows_MD, *weights, ends_L, gate_MF, up_MF, active_MF, inner_MF)
+        return grouped_mm(inner_MF, down_LDF.transpose(-2, -1), offs=ends_L)
 
     @staticmethod
-    def backward(ctx: Any, grad_MO: Tensor) -> tuple[Tensor | None, ...]:
-        rows_MI, weight_LOI, ends_L = ctx.saved_tensors
-        grad_MO = grad_MO.contiguous()
-        grad_rows = grouped_mm(grad_MO, weight_LOI, offs=ends_L) if ctx.needs_input_grad[0] else None
-        grad_weight = grouped_mm(grad_MO.t(), rows_MI, offs=ends_L) if ctx.needs_input_grad[1] else None
-        return grad_rows, grad_weight, None
+    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
+        rows_MD, gate_LFD, up_LFD, down_LDF, ends_L, gate_MF, up_MF, active_MF, inner_MF = ctx.saved_tensors
+        grad_MD = grad_MD.contiguous()
+        grad_down = grouped_mm(grad_MD.t(), inner_MF, offs=ends_L)
+        grad_inner_MF = grouped_mm(grad_MD, down_LDF, offs=ends_L)
+        grad_up_MF = grad_inner_MF * active_MF
+        grad_gate_MF = torch.ops.aten.silu_backward(grad_inner_MF.mul_(up_MF), gate_MF)
+        grad_up = grouped_mm(grad_up_MF.t(), rows_MD, offs=ends_L)
+        grad_gate = grouped_mm(grad_gate_MF.t(), rows_MD, offs=ends_L)
+        grad_rows = grouped_mm(grad_gate_MF, gate_LFD, offs=ends_L).add_(grouped_mm(grad_up_MF, up_LFD, offs=ends_L))
+        return grad_rows, grad_gate, grad_up, grad_down, None
 
 
-grouped_mm: Callable[..., Tensor] = functional.grouped_mm
+class _GeluExperts(torch.autograd.Function):
+    """GELU (tanh form) of every expert, written out for the same reason."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_MD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor) -> Tensor:
+        up_MF = grouped_mm(rows_MD, up_LFD.transpose(-2, -1), offs=ends_L)
+        inner_MF = functional.gelu(up_MF, approximate="tanh")
+        ctx.save_for_backward(rows_MD, up_LFD, down_LDF, ends_L, up_MF, inner_MF)
+        return grouped_mm(inner_MF, down_LDF.transpose(-2, -1), offs=ends_L)
+
+    @staticmethod
+    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
+        rows_MD, up_LFD, down_LDF, ends_L, up_MF, inner_MF = ctx.saved_tensors
+        grad_MD = grad_MD.contiguous()
+        grad_down = grouped_mm(grad_MD.t(), inner_MF, offs=ends_L)
+        grad_inner_MF = grouped_mm(grad_MD, down_LDF, offs=ends_L)
+        grad_up_MF = torch.ops.aten.gelu_backward(grad_inner_MF, up_MF, approximate="tanh")
+        grad_up = grouped_mm(grad_up_MF.t(), rows_MD, offs=ends_L)
+        return grouped_mm(grad_up_MF, up_LFD, offs=ends_L), grad_up, grad_down, None

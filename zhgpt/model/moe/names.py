@@ -20,7 +20,7 @@ from torch import Tensor
 
 EXPERTS = "deepspeed_moe.experts"
 LOCAL_EXPERT = re.compile(r"^(.*\.mlp)\.deepspeed_moe\.experts\.deepspeed_experts\.(\d+)\.(.*)$")
-STACKED = re.compile(r"^(.*\.mlp)\.deepspeed_moe\.experts\.(gate_up_proj|up_proj|down_proj)$")
+STACKED = re.compile(r"^(.*\.mlp)\.deepspeed_moe\.experts\.(gate_proj|up_proj|down_proj)$")
 RENAMED = {
     ".mlp.deepspeed_moe.gate.wg.": ".mlp.gate.",
     ".mlp.shared.": ".mlp.shared_experts.",
@@ -43,13 +43,7 @@ def canonical_parts(
     if found is not None:
         layer, kind = found.groups()
         for local, expert in enumerate(tensor):
-            prefix = f"{layer}.experts.{ep_rank * tensor.shape[0] + local}"
-            if kind == "gate_up_proj":
-                gate, up = expert.chunk(2, dim=0)
-                yield f"{prefix}.gate_proj.weight", gate
-                yield f"{prefix}.up_proj.weight", up
-            else:
-                yield f"{prefix}.{kind}.weight", expert
+            yield f"{layer}.experts.{ep_rank * tensor.shape[0] + local}.{kind}.weight", expert
         return
     found = LOCAL_EXPERT.match(name)
     if found is not None:
