@@ -1,6 +1,7 @@
 """Exports of real runs with experts, and the refusal of what no class holds before anything large is read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from click.testing import CliRunner
 from commands import zhgpt
 from ranks import Ranks
 from tiny import Tiny
+from written_checkpoint import write_checkpoint
 
 from zhgpt.checkpoint.consolidated import load_consolidated
-from zhgpt.checkpoint.layout import COMPLETE, FORMAT, FORMAT_VERSION, MANIFEST, TRAIN_STATE, file_hash
+from zhgpt.checkpoint.layout import TRAIN_STATE
 from zhgpt.cli.main import load_command
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.schema import ModelSection
@@ -68,13 +70,9 @@ def checkpoint_without_weights(run: Path) -> Path:
         moe=moe, vocab_size=64, num_hidden_layers=2, head_dim=64, num_key_value_heads=12, intermediate_size=8,
         max_position_embeddings=8,
     )  # fmt: skip
-    folder = run / "checkpoints" / "step-00000003"
-    folder.mkdir(parents=True)
-    (folder / TRAIN_STATE).write_text(json.dumps({"model": model.model_dump(mode="json")}))
-    entry = {"bytes": (folder / TRAIN_STATE).stat().st_size, "xxh3_128": file_hash(folder / TRAIN_STATE)}
-    files = {TRAIN_STATE: entry, "engine/gone.pt": {"bytes": 1, "xxh3_128": "0"}}
-    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "files": files}))
-    (folder / COMPLETE).write_text(json.dumps({"step": 3, "manifest_xxh3_128": file_hash(folder / MANIFEST)}))
+    state = json.dumps({"model": model.model_dump(mode="json")}).encode()
+    folder = write_checkpoint(run / "checkpoints", 3, others={TRAIN_STATE: state})
+    shutil.rmtree(folder / "engine")
     return folder
 
 

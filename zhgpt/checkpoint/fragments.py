@@ -204,7 +204,7 @@ def _flat_vectors(
     states = [shard["base_optimizer_state"]["state"].get(group, {}) for shard in shards]
     vectors = [_vectors(state) for state in states]
     moments = {kind: tuple(of_rank[kind] for of_rank in vectors) for kind in vectors[0]}
-    return weights, moments, _step(states[0])
+    return weights, moments, states[0].get("step")
 
 
 def _vectors(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -214,11 +214,6 @@ def _vectors(state: Mapping[str, Any]) -> dict[str, Tensor]:
         for kind, value in state.items()
         if isinstance(value, Tensor) and value.dim() and kind != "step"
     }
-
-
-def _step(state: Mapping[str, Any]) -> Any:
-    step = state.get("step")
-    return step.clone() if isinstance(step, Tensor) else step
 
 
 def _undivided(
@@ -241,4 +236,4 @@ def _undivided(
             for canonical, offset, part in experts.parts(name, torch.Size(shape), ep_rank):
                 weight = Pieces((module[canonical].flatten(),), 0, part)
                 moments = {kind: Pieces((vector,), offset, part) for kind, vector in vectors.items()}
-                yield canonical, SavedParameter(weight, moments, _step(states.get(place, {})))
+                yield canonical, SavedParameter(weight, moments, states.get(place, {}).get("step"))

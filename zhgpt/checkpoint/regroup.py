@@ -119,7 +119,8 @@ def look_up(saved: SavedState, canonical: str, folder: Path) -> SavedParameter:
 
 
 def _write_moments(state: dict[str, Any], home: _Home, source: SavedParameter, offset: int) -> None:
-    state["step"] = source.step
+    # Its own tensor: two vectors that shared one would each count it up.
+    state["step"] = source.step.clone() if isinstance(source.step, Tensor) else source.step
     for kind, pieces in source.moments.items():
         if kind not in state:
             state[kind] = torch.zeros_like(home.vector)
