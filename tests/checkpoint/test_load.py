@@ -24,15 +24,21 @@ def engine(loaded: str | None) -> Any:
     return SimpleNamespace(optimizer=optimizer, load_checkpoint=load)
 
 
+def step_folder(path: Path) -> StepFolder:
+    """A checkpoint from before ``ep_size`` was saved, which means 1."""
+    (path / "train_state.json").write_text("{}")
+    return StepFolder(path, 100)
+
+
 def test_an_engine_that_loads_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         BadDataError, match=f"{tmp_path}: DeepSpeed loaded nothing from engine/; use an older checkpoint"
     ):
-        load_checkpoint(engine(None), StepFolder(tmp_path, 100))
+        load_checkpoint(engine(None), step_folder(tmp_path), ep_size=1)
 
 
 def test_the_settings_of_this_start_are_put_back(tmp_path: Path) -> None:
     found = engine("engine")
-    load_checkpoint(found, StepFolder(tmp_path, 100))
+    load_checkpoint(found, step_folder(tmp_path), ep_size=1)
     assert found.optimizer.param_groups[0]["betas"] == (0.9, 0.95)
     assert found.optimizer.clip_grad == 1.0

@@ -11,6 +11,7 @@ STATE = TrainState(
     step=100,
     consumed_samples=1600,
     world_size=2,
+    ep_size=1,
     zero_stage=1,
     precision="bf16",
     global_batch_size=16,

@@ -87,6 +87,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 def test_export_reads_the_checkpoint_and_says_what_it_wrote(
     consolidated: Consolidated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("zhgpt.checkpoint.consolidated.saved_model", lambda path: consolidated.model)
     monkeypatch.setattr("zhgpt.checkpoint.consolidated.load_consolidated", lambda path: consolidated)
     arguments = ["hf", "--checkpoint", "runs/x", "--output", str(tmp_path / "out"), "--dtype", "bfloat16"]
     result = CliRunner().invoke(load_command("export"), arguments)
@@ -105,6 +106,7 @@ def test_export_refuses_weights_that_are_not_the_engines(
     consolidated: Consolidated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consolidated.probe_logits[0, 3, 5] += 1
+    monkeypatch.setattr("zhgpt.checkpoint.consolidated.saved_model", lambda path: consolidated.model)
     monkeypatch.setattr("zhgpt.checkpoint.consolidated.load_consolidated", lambda path: consolidated)
     result = CliRunner().invoke(
         load_command("export"), ["hf", "--checkpoint", "runs/x", "--output", str(tmp_path / "out")]

@@ -175,6 +175,7 @@ def test_a_run_gives_the_text_of_its_newest_checkpoint(
         step=3,
         path=tmp_path,
     )
+    monkeypatch.setattr(generate_module, "saved_model", lambda path: model)
     monkeypatch.setattr(generate_module, "load_consolidated", lambda path: found)
     with exported_folder(tmp_path) as exported:
         loaded = load_for_generation(exported)

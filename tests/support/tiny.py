@@ -47,7 +47,7 @@ class Tiny:
         return path
 
     def argv(
-        self, run_dir: Path, *overrides: str, stage: int = 1, model_type: str = "qwen3", resume: str = "auto"
+        self, run_dir: Path, *overrides: str, stage: int | str = 1, model_type: str = "qwen3", resume: str = "auto"
     ) -> list[str]:
         """The arguments of launch/pretrain.py."""
         words = [
@@ -85,7 +85,7 @@ def losses(run_dir: Path) -> list[float]:
 
 def same_numbers(run_dir: Path) -> list[dict[str, Any]]:
     """Metrics without what a clock decides."""
-    clocks = {"tokens_per_second", "mfu", "data_wait", "elapsed_seconds", "eta_seconds"}
+    clocks = {"tokens_per_second", "mfu", "data_wait", "elapsed_seconds", "eta_seconds", "all_to_all_share"}
     return [{key: value for key, value in line.items() if key not in clocks} for line in metrics(run_dir)]
 
 

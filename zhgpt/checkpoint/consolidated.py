@@ -1,6 +1,7 @@
 """The fp32 weights of a checkpoint in one dictionary, whatever its ZeRO stage; needs no process group."""
 
 import io
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,21 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from zhgpt.checkpoint.layout import ENGINE_TAG, PROBE, find_checkpoint, read_train_state, verify_checkpoint
+from zhgpt.checkpoint.fragments import MODEL_STATES, read_saved_state
+from zhgpt.checkpoint.layout import (
+    ENGINE_TAG,
+    PROBE,
+    TRAIN_STATE,
+    find_checkpoint,
+    raise_problems,
+    read_manifest,
+    read_train_state,
+    verify_checkpoint,
+    verify_files,
+)
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, MissingInputError
+from zhgpt.model.moe.names import canonical_parts
 
 
 @dataclass(frozen=True)
@@ -19,7 +32,7 @@ class Consolidated:
     """Weights and all that is needed to use or check them."""
 
     state_dict: dict[str, torch.Tensor]
-    """Parameter name -> fp32 tensor on the CPU, as the model class names them."""
+    """Canonical name -> fp32 tensor on the CPU; a mixture's experts one by one (:mod:`zhgpt.model.moe.names`)."""
     model: ModelSection
     """Resolved."""
     tokenizer_dir: Path
@@ -30,6 +43,21 @@ class Consolidated:
     precision: str
     step: int
     path: Path
+
+
+def saved_model(path: Path) -> ModelSection:
+    """The resolved model section of a checkpoint, read alone: seconds before its weights.
+
+    Args:
+        path: as for :func:`load_consolidated`.
+
+    Raises:
+        MissingInputError: no such folder. BadDataError: nothing complete, or damaged.
+    """
+    folder = find_checkpoint(Path(path)).path
+    files = read_manifest(folder)
+    raise_problems(folder, verify_files(folder, {TRAIN_STATE: files[TRAIN_STATE]}))
+    return ModelSection(**read_train_state(folder)["model"])
 
 
 def load_consolidated(path: Path) -> Consolidated:
@@ -52,7 +80,7 @@ def load_consolidated(path: Path) -> Consolidated:
     probe = load_file(str(folder.path / PROBE))
     # DeepSpeed and its import print to stdout, where `zhgpt generate` writes its text.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        weights = _unpartitioned(folder.path) if state["zero_stage"] == 0 else _partitioned(folder.path)
+        weights = read_weights(folder.path, state)
     return Consolidated(
         state_dict=weights,
         model=ModelSection(**state["model"]),
@@ -65,56 +93,36 @@ def load_consolidated(path: Path) -> Consolidated:
     )
 
 
-def _unpartitioned(folder: Path) -> dict[str, torch.Tensor]:
-    """ZeRO-0: every rank has all weights; DeepSpeed's own converter does not know this stage."""
-    path = folder / ENGINE_TAG / "mp_rank_00_model_states.pt"
-    if not path.is_file():
-        raise BadDataError(f"{path}: missing from a ZeRO-0 checkpoint")
-    states = torch.load(path, map_location="cpu", weights_only=False)  # our own file, its hash verified above
-    return {name: tensor.float() for name, tensor in states["module"].items()}
+def read_weights(folder: Path, state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """fp32 weights and selection biases by canonical name.
+
+    Args:
+        folder: of a verified checkpoint.
+        state: its ``train_state.json``.
+
+    Raises:
+        BadDataError: something is missing, or the fp32 weights are not those of the model.
+    """
+    if state["zero_stage"] == 3:
+        return _partitioned_weights(folder)
+    saved = read_saved_state(folder, state)
+    weights = {name: parameter.weight.read() for name, parameter in saved.parameters.items()}
+    for name, tensor in weights.items():
+        # The model's own weights beside them must be the rounded ones: otherwise a slice was taken for another.
+        if name not in saved.module or not torch.equal(tensor.to(saved.module[name].dtype), saved.module[name]):
+            raise BadDataError(
+                f"{folder}: the fp32 weights of {name} are not those that the model ran with; use another step"
+            )
+    return weights | {name: tensor.float() for name, tensor in saved.buffers.items()}
 
 
-def _partitioned(folder: Path) -> dict[str, torch.Tensor]:
-    shards = sorted((folder / ENGINE_TAG).glob("bf16_zero_pp_rank_*_optim_states.pt"), key=_rank)
-    if shards and "zero_stage" not in _optimizer_state(shards[0]):
-        return _from_bf16_optimizer(folder, shards)
+def _partitioned_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """ZeRO-3: DeepSpeed's own converter, and the selection biases, which it does not know."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     weights = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=ENGINE_TAG)
-    return {name: tensor.detach().clone().float() for name, tensor in weights.items()}
-
-
-def _from_bf16_optimizer(folder: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
-    """ZeRO-1 with bf16 weights and fp32 accumulation: DeepSpeed takes its BF16_Optimizer, which zero_to_fp32 refuses.
-
-    Each parameter group is one flat fp32 vector, its parameters one after another, cut evenly over the ranks
-    (deepspeed/runtime/bf16_optimizer.py). The bf16 weights beside them must be its rounded values.
-    """
-    path = folder / ENGINE_TAG / "mp_rank_00_model_states.pt"
-    if not path.is_file():
-        raise BadDataError(f"{path}: missing from the checkpoint")
-    model = torch.load(path, map_location="cpu", weights_only=False)  # our own file, its hash verified above
-    states = [_optimizer_state(shard) for shard in shards]
-    weights: dict[str, torch.Tensor] = {}
-    for group, shapes in enumerate(model["param_shapes"]):
-        flat = torch.cat([state["single_partition_of_fp32_groups"][group] for state in states])
-        place = 0
-        for name, shape in shapes.items():
-            weights[name] = flat[place : place + shape.numel()].view(shape).clone()
-            place += shape.numel()
-    for name, tensor in weights.items():
-        if not torch.equal(tensor.to(torch.bfloat16), model["module"][name]):
-            raise BadDataError(
-                f"{folder}: the fp32 weights of {name} are not those of its bf16 weights; use another step"
-            )
-    return weights
-
-
-def _optimizer_state(shard: Path) -> dict[str, Any]:
-    # mmap: the moments beside the weights are never read.
-    state: dict[str, Any] = torch.load(shard, map_location="cpu", mmap=True, weights_only=False)["optimizer_state_dict"]
-    return state
-
-
-def _rank(shard: Path) -> int:
-    return int(shard.name.removeprefix("bf16_zero_pp_rank_").split("_")[0])
+    found = {name: tensor.detach().clone().float() for name, tensor in weights.items()}
+    path = folder / ENGINE_TAG / f"zero_pp_rank_0_{MODEL_STATES}"
+    module = torch.load(path, map_location="cpu", mmap=True, weights_only=False)["module"]
+    found |= {name: tensor.float() for name, tensor in module.items() if name.endswith("e_score_correction_bias")}
+    return {canonical: part for name, tensor in found.items() for canonical, part in canonical_parts(name, tensor)}

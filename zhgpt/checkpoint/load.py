@@ -13,6 +13,7 @@ from zhgpt.checkpoint.layout import (
     read_train_state,
     verify_files,
 )
+from zhgpt.checkpoint.regroup import load_regrouped
 from zhgpt.checkpoint.state import TrainState, check_resumable
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import BadDataError
@@ -58,23 +59,38 @@ def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> d
     return saved
 
 
-def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder) -> None:
+def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int) -> None:
     """Puts weights and optimizer state of a verified checkpoint into the engine; settings stay those of this start.
 
     DeepSpeed restores betas, eps, weight decay and (ZeRO 1-2) the clipping bound with the state. A user who changes one
-    of them and resumes means the new value, so they are put back.
+    of them and resumes means the new value, so they are put back. What was saved at another ``ep_size`` DeepSpeed cannot
+    load: :mod:`zhgpt.checkpoint.regroup` does.
+
+    Args:
+        engine: fresh from ``deepspeed.initialize``.
+        folder: verified by :func:`check_checkpoint`.
+        ep_size: of the engine.
 
     Raises:
-        BadDataError: DeepSpeed found nothing to load (it only warns and goes on with random weights).
+        BadDataError: there is nothing to load, or not all.
+        SettingError: it cannot be loaded at this ``ep_size``.
     """
     settings = [{name: group[name] for name in OPTIMIZER_SETTINGS} for group in engine.optimizer.param_groups]
     clipping = getattr(engine.optimizer, "clip_grad", None)
-    loaded, _ = engine.load_checkpoint(
-        str(folder.path), tag=ENGINE_TAG, load_lr_scheduler_states=False, load_module_strict=True
-    )
-    if loaded is None:
-        raise BadDataError(f"{folder.path}: DeepSpeed loaded nothing from {ENGINE_TAG}/; use an older checkpoint")
+    saved = read_train_state(folder.path)
+    if saved.get("ep_size", 1) == ep_size:
+        _load_as_saved(engine, folder)
+    else:
+        load_regrouped(engine, folder.path, saved, ep_size)
     for group, values in zip(engine.optimizer.param_groups, settings, strict=True):
         group.update(values)
     if clipping is not None:
         engine.optimizer.clip_grad = clipping
+
+
+def _load_as_saved(engine: "DeepSpeedEngine", folder: StepFolder) -> None:
+    loaded, _ = engine.load_checkpoint(
+        str(folder.path), tag=ENGINE_TAG, load_lr_scheduler_states=False, load_module_strict=True
+    )
+    if loaded is None:  # DeepSpeed only warns and goes on with random weights
+        raise BadDataError(f"{folder.path}: DeepSpeed loaded nothing from {ENGINE_TAG}/; use an older checkpoint")

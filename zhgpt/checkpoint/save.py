@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from megatron_style_data.atomic import atomic_write_json, fsync_folder
+from zhgpt.checkpoint.fragments import PARAMETER_NAMES
 from zhgpt.checkpoint.layout import (
     COMPLETE,
     DELETING_SUFFIX,
@@ -113,11 +114,20 @@ def _write_shards(engine: "DeepSpeedEngine", saving: Path) -> None:
 
     writer.save = remember
     try:
-        engine.save_checkpoint(str(saving), tag=ENGINE_TAG, save_latest=False)
+        engine.save_checkpoint(str(saving), tag=ENGINE_TAG, client_state=_parameter_names(engine), save_latest=False)
     finally:
         writer.save = write
     if problems:
         raise problems[0]
+
+
+def _parameter_names(engine: "DeepSpeedEngine") -> dict[str, Any]:
+    """At ZeRO-0 name and shape of the optimizer's parameters in its order; the other stages say it themselves."""
+    if not isinstance(engine.optimizer, torch.optim.Optimizer):
+        return {}
+    names = {parameter: name for name, parameter in engine.module.named_parameters()}
+    parameters = [parameter for group in engine.optimizer.param_groups for parameter in group["params"]]
+    return {PARAMETER_NAMES: [(names[parameter], tuple(parameter.shape)) for parameter in parameters]}
 
 
 def _file_names(saving: Path) -> list[str]:

@@ -15,6 +15,8 @@ class TrainState:
     """Steps done; the next step to run has this number."""
     consumed_samples: int
     world_size: int
+    ep_size: int
+    """Ranks that share one set of experts; a checkpoint from before there were experts does not say it and means 1."""
     zero_stage: int
     precision: str
     global_batch_size: int

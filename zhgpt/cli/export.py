@@ -28,10 +28,11 @@ def hf(
     """Write safetensors, config and tokenizer for transformers, vLLM and others; refused if the logits differ."""
     from transformers.utils import logging
 
-    from zhgpt.checkpoint.consolidated import load_consolidated
-    from zhgpt.export.hf import Probe, check_output, export_hf
+    from zhgpt.checkpoint.consolidated import load_consolidated, saved_model
+    from zhgpt.export.hf import Probe, check_output, export_hf, exported_class
 
     check_output(output, dtype, force=force)
+    exported_class(saved_model(checkpoint))  # a model that no class holds is refused before its weights are read
     logging.disable_progress_bar()
     found = load_consolidated(checkpoint)
     probe = Probe(found.probe_tokens, found.probe_logits, found.precision)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from zhgpt.checkpoint.consolidated import load_consolidated
+from zhgpt.checkpoint.consolidated import load_consolidated, saved_model
 from zhgpt.errors import BadDataError, MissingInputError, SettingError
-from zhgpt.export.hf import export_hf
+from zhgpt.export.hf import export_hf, exported_class
 from zhgpt.export.streaming import CharacterStreamer
 
 
@@ -66,6 +66,7 @@ def exported_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         MissingInputError: nothing is there, or neither a model nor a run.
+        SettingError: a run whose model no transformers class holds.
     """
     if not path.exists():
         raise MissingInputError(f"{path}: no such folder; expected an exported model or a run's folder.")
@@ -73,6 +74,7 @@ def exported_folder(path: Path) -> Iterator[Path]:
         yield path
     elif (path / "checkpoints").is_dir() or path.name.startswith("step-"):
         with TemporaryDirectory() as folder:
+            exported_class(saved_model(path))
             found = load_consolidated(path)
             yield export_hf(found.state_dict, found.model, found.tokenizer_dir, Path(folder) / "model").path
     else:

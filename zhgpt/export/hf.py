@@ -12,11 +12,12 @@ from megatron_style_data.atomic import atomic_folder
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import SettingError, StorageError
 from zhgpt.export.hf_config import FORMATS, transformers_config
+from zhgpt.export.hf_mixtures import SELECTION_BIAS
 from zhgpt.export.hf_weights import check_weights
 from zhgpt.export.tokenizer_files import export_tokenizer, verify_tokenizer
-from zhgpt.export.verify import TOLERANCES, compare_logits, fp32_logits, verify_export
+from zhgpt.export.verify import ROUTED_ALIKE, TOLERANCES, compare_logits, fp32_logits, own_model, verify_export
 from zhgpt.model.shape import DecoderShape, decoder_shape
-from zhgpt.model.transformer import CausalLM
+from zhgpt.model.transformers_class import export_target
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -46,7 +47,8 @@ class ExportedModel:
         path: the folder.
         architecture: the transformers class that loads it.
         parameters: number of parameters without padding, a tied table once.
-        largest_difference: of its logits from those of the checkpoint's weights in our own model.
+        largest_difference: of its logits from those of the checkpoint's weights in our own model (a mixture's rounded to
+            the dtype of the file).
         largest_engine_difference: of those from the engine's; None without a probe.
         note: what a user should know about the tokenizer, if anything.
     """
@@ -85,36 +87,50 @@ def export_hf(
         probe: the engine's logits to reproduce.
 
     Raises:
-        SettingError: an unknown ``dtype``.
+        SettingError: an unknown ``dtype``, or a model that no class holds.
         StorageError: ``out_dir`` exists and ``force`` is not given, or cannot be written.
         BadDataError: weights that are not this model's, or logits or token ids that differ.
         MissingInputError: no tokenizer.
     """
     check_output(out_dir, dtype, force=force)
+    architecture = exported_class(model)
     shape = decoder_shape(model)
-    check_weights(state_dict, _parameter_shapes(model))
+    check_weights(state_dict, {name: tensor.shape for name, tensor in own_model(model).state_dict().items()})
     tokens = _default_probe(shape) if probe is None else probe.tokens
     logits = fp32_logits(state_dict, model, tokens)
-    engine_difference = None if probe is None else _compare_with_engine(logits, probe)
-    form = FORMATS[shape.model_type]
+    engine_difference = None if probe is None else _compare_with_engine(logits, probe, shape)
+    form = FORMATS[architecture]
     with atomic_folder(out_dir, replace=force) as folder:
         weights = form.weights(state_dict, shape)
         _write_weights(weights, folder / "model.safetensors", DTYPES[dtype])
         tokenizer = export_tokenizer(tokenizer_dir, folder)
         special = (tokenizer.end_of_text_id, tokenizer.padding_id)
-        config = transformers_config(shape, model.initializer_range, dtype, *special)
+        config = transformers_config(architecture, shape, model.initializer_range, dtype, *special)
         config.save_pretrained(folder)
         _write_generation_config(folder, *special)
         if tokenizer.note is None:
             verify_tokenizer(folder, tokenizer_dir)
-        difference = verify_export(folder, tokens, logits, TOLERANCES[DTYPE_PRECISIONS[dtype]])
-    parameters = sum(tensor.numel() for tensor in weights.values())
-    return ExportedModel(out_dir, form.architecture, parameters, difference, engine_difference, tokenizer.note)
+        tolerance = TOLERANCES[DTYPE_PRECISIONS[dtype]]
+        if model.moe is not None and dtype != "float32":
+            # Rounded weights send tokens near a tie to other experts: compare with the rounded ones, and then exactly.
+            logits, tolerance = fp32_logits(_rounded(state_dict, DTYPES[dtype]), model, tokens), TOLERANCES["fp32"]
+        difference = verify_export(folder, tokens, logits, tolerance)
+    parameters = sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(SELECTION_BIAS))
+    return ExportedModel(out_dir, architecture, parameters, difference, engine_difference, tokenizer.note)
 
 
-def _parameter_shapes(model: ModelSection) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        return {name: parameter.shape for name, parameter in CausalLM(model, "reference").named_parameters()}
+def exported_class(model: ModelSection) -> str:
+    """Return the transformers class that holds a model; its section is enough to ask.
+
+    Raises:
+        SettingError: none does.
+    """
+    target = export_target(decoder_shape(model))
+    if target.architecture is None:
+        raise SettingError(
+            f"this model exports to no transformers class: {target.reason}. It was for comparing; train one that a class holds."
+        )
+    return target.architecture
 
 
 def check_output(out_dir: Path, dtype: str, *, force: bool) -> None:
@@ -136,14 +152,21 @@ def _default_probe(shape: DecoderShape) -> Tensor:
     return (torch.arange(length)[None] * 7919) % shape.vocab_size
 
 
-def _compare_with_engine(logits: Tensor, probe: Probe) -> float:
-    return compare_logits(logits, probe.logits, TOLERANCES[probe.precision], "the logits of the checkpoint's weights")
+def _compare_with_engine(logits: Tensor, probe: Probe, shape: DecoderShape) -> float:
+    share = ROUTED_ALIKE if shape.moe is not None and probe.precision != "fp32" else 1.0
+    what = "the logits of the checkpoint's weights"
+    return compare_logits(logits, probe.logits, TOLERANCES[probe.precision], what, share)
 
 
 def _write_weights(weights: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> None:
     from safetensors.torch import save_file
 
-    save_file({name: tensor.to(dtype).contiguous() for name, tensor in weights.items()}, path, {"format": "pt"})
+    save_file({name: tensor.contiguous() for name, tensor in _rounded(weights, dtype).items()}, path, {"format": "pt"})
+
+
+def _rounded(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights in a file's dtype; selection biases stay as they are."""
+    return {name: tensor if name.endswith(SELECTION_BIAS) else tensor.to(dtype) for name, tensor in weights.items()}
 
 
 def _write_generation_config(folder: Path, end_of_text_id: int, padding_id: int) -> None:

@@ -1,4 +1,4 @@
-"""The config of the transformers class that holds each model type."""
+"""How each transformers class wants its config and its weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from zhgpt.export.hf_mixtures import (
+    corrected_weights,
+    dots1_fields,
+    glm4_moe_fields,
+    mixtral_fields,
+    mixtral_weights,
+    qwen3_moe_fields,
+)
 from zhgpt.export.hf_weights import gpt2_weights, llama_weights
 from zhgpt.model.shape import DecoderShape
 
@@ -17,30 +25,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransformersFormat:
-    """How one model type is written for transformers.
+    """How a model is written for one class of transformers.
 
     Attributes:
-        architecture: the class that loads it.
+        model_type: what its config calls it.
         config: shape and initializer_range -> keywords of the class's config.
         weights: our state dict -> the class's.
     """
 
-    architecture: str
+    model_type: str
     config: Callable[[DecoderShape, float], dict[str, Any]]
     weights: Callable[[Mapping[str, Tensor], DecoderShape], dict[str, Tensor]]
 
 
 def transformers_config(
-    shape: DecoderShape, initializer_range: float, dtype: str, end_of_text_id: int, padding_id: int
+    architecture: str, shape: DecoderShape, initializer_range: float, dtype: str, end_of_text_id: int, padding_id: int
 ) -> PreTrainedConfig:
     """Return the config that ``AutoModelForCausalLM`` reads; documents start and end with the end-of-text token."""
     from transformers import AutoConfig
 
-    form = FORMATS[shape.model_type]
+    form = FORMATS[architecture]
     return AutoConfig.for_model(
-        shape.model_type,
+        form.model_type,
         **form.config(shape, initializer_range),
-        architectures=[form.architecture],
+        architectures=[architecture],
         vocab_size=shape.vocab_size,
         tie_word_embeddings=shape.tie_word_embeddings,
         dtype=dtype,
@@ -83,8 +91,18 @@ def _llama_config(shape: DecoderShape, initializer_range: float) -> dict[str, An
     }
 
 
+def _with(fields: Callable[[DecoderShape], dict[str, Any]]) -> Callable[[DecoderShape, float], dict[str, Any]]:
+    """A mixture's config: Llama's, and what the class says beside it or otherwise."""
+    return lambda shape, initializer_range: _llama_config(shape, initializer_range) | fields(shape)
+
+
 FORMATS: dict[str, TransformersFormat] = {
-    "gpt2": TransformersFormat("GPT2LMHeadModel", _gpt2_config, gpt2_weights),
-    "llama": TransformersFormat("LlamaForCausalLM", _llama_config, llama_weights),
-    "qwen3": TransformersFormat("Qwen3ForCausalLM", _llama_config, llama_weights),
+    "GPT2LMHeadModel": TransformersFormat("gpt2", _gpt2_config, gpt2_weights),
+    "LlamaForCausalLM": TransformersFormat("llama", _llama_config, llama_weights),
+    "Qwen3ForCausalLM": TransformersFormat("qwen3", _llama_config, llama_weights),
+    "MixtralForCausalLM": TransformersFormat("mixtral", _with(mixtral_fields), mixtral_weights),
+    "Qwen3MoeForCausalLM": TransformersFormat("qwen3_moe", _with(qwen3_moe_fields), llama_weights),
+    "Dots1ForCausalLM": TransformersFormat("dots1", _with(dots1_fields), corrected_weights),
+    "Glm4MoeForCausalLM": TransformersFormat("glm4_moe", _with(glm4_moe_fields), corrected_weights),
 }
+"""By the class that loads it: what :func:`zhgpt.model.transformers_class.export_target` names."""

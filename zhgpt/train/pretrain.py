@@ -142,7 +142,7 @@ def build(
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
-        load_checkpoint(engine, checkpoint)
+        load_checkpoint(engine, checkpoint, state.ep_size)
 
     loader = Loader(
         open_training_samples(decisions.data, config.run.seed),
@@ -214,6 +214,11 @@ def resume_notices(
             f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "
             "taken in another order, so the run goes on closely and not bit for bit"
         )
+    if saved is not None and saved.get("ep_size", 1) != state.ep_size:
+        notices.append(
+            f"train.ep_size is {state.ep_size} but was {saved.get('ep_size', 1)}: experts and their optimizer state move to the "
+            "ranks that now hold them; sums are taken in another order, so the run goes on closely and not bit for bit"
+        )
     if set_aside:
         notices.append(
             f"{', '.join(set_aside)}: of later steps than {state.step}, where this run goes on; moved to checkpoints/set_aside/"
@@ -228,6 +233,7 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         step=0,
         consumed_samples=0,
         world_size=ranks.world_size,
+        ep_size=config.train.ep_size,
         zero_stage=zero_stage(decisions.deepspeed_json),
         precision=config.train.precision,
         global_batch_size=plan.global_batch_size,
