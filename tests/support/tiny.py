@@ -84,8 +84,8 @@ def losses(run_dir: Path) -> list[float]:
 
 
 def same_numbers(run_dir: Path) -> list[dict[str, Any]]:
-    """Metrics without what a clock decides."""
-    clocks = {"tokens_per_second", "mfu", "data_wait", "elapsed_seconds", "eta_seconds"}
+    """Metrics without what a clock or the memory allocator decides."""
+    clocks = {"peak_memory_bytes", "tokens_per_second", "mfu", "data_wait", "elapsed_seconds", "eta_seconds"}
     return [{key: value for key, value in line.items() if key not in clocks} for line in metrics(run_dir)]
 
 

@@ -35,6 +35,7 @@ FIELDS: dict[str, Field] = {
     "tokens_per_second": Field("tokens per second, all ranks", "tokens per second", "speed/tokens_per_second"),
     "data_wait": Field("share of the time (0 to 1)", "waiting for data", "speed/data_wait"),
     "mfu": Field("share of peak FLOPs (0 to 1)", "MFU", "speed/mfu"),
+    "peak_memory_bytes": Field("bytes", "peak memory of a rank", "memory/peak_bytes"),
     "consumed_tokens": Field("tokens", "consumed tokens", "progress/consumed_tokens"),
     "elapsed_seconds": Field("seconds", "elapsed time", "progress/elapsed_seconds"),
     "eta_seconds": Field("seconds", "time left", "progress/eta_seconds"),

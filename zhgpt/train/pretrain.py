@@ -28,6 +28,7 @@ from zhgpt.train.environment_report import describe_environment
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
+from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, write_run_files
@@ -35,7 +36,7 @@ from zhgpt.train.sinks import check_sinks
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, Training, out_of_memory
+from zhgpt.train.training import Clock, Training
 from zhgpt.train.training_data import open_held_out, open_training_samples
 
 
@@ -80,8 +81,10 @@ def pretrain(
                 finally:
                     training.loader.close()
                     training.outputs.close()
-            except torch.OutOfMemoryError as error:
-                raise out_of_memory(config, decisions.plan, str(error)) from None
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(config, decisions.plan, str(error) or type(error).__name__) from None
     finally:
         if lock is not None:
             lock.release()

@@ -13,11 +13,12 @@ from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
-from zhgpt.errors import DivergedError, OutOfMemoryError
+from zhgpt.errors import DivergedError
 from zhgpt.evaluate.validation import Validation, samples_of_each, validate
 from zhgpt.train.batches import MicroBatch, to_device
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.loader import Loader
+from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
@@ -129,21 +130,6 @@ def train_step(training: Training, step: int) -> StepResult:
     return StepResult(total, loaded.targets, rate, norm)
 
 
-def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
-    """What to say when the run does not fit, with the next smaller micro batch that divides the global one."""
-    size, ranks = plan.micro_batch_size, plan.data_parallel_size
-    fitting = [smaller for smaller in range(1, size) if plan.global_batch_size % (smaller * ranks) == 0]
-    advice = (
-        f"train.micro_batch_size={fitting[-1]}"
-        if fitting
-        else "train.activation_checkpointing=true or a higher ZeRO stage"
-    )
-    return OutOfMemoryError(
-        f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {advice} "
-        f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
-    )
-
-
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
     """Sum of nats over the targets of one batch on the device, fp32 scalar there."""
     nats: torch.Tensor = training.engine(
@@ -184,7 +170,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    (nats,) = training.ranks.sums([float(result.nats.double().item())])
+    nats, peaks = summed_nats_and_peaks(training, result)
     loss = nats / result.targets
     rate, waited = training.clock.lap(training.loader.waited_seconds)
     peak = training.peak_tflops_per_rank
@@ -199,6 +185,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "tokens_per_second": rate,
         "data_wait": waited,
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
+        "peak_memory_bytes": max(peaks) or None,
         "consumed_tokens": done * training.plan.tokens_per_step,
         "elapsed_seconds": time.perf_counter() - training.clock.started,
         "eta_seconds": (training.plan.steps - done)
@@ -208,6 +195,8 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     }
     if skipped:
         record["skipped_steps"] = skipped
+    if save_is_due(training, done):
+        training.outputs.event("memory", step=done, peak_bytes_of_ranks=peaks)
     left_out = skipped if training.config.train.precision != "fp16" else 0
     if left_out or not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
         training.outputs.step(record, [])
@@ -218,6 +207,15 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
             "lengthen schedule.warmup_steps, or set optim.gradient_clipping=1.0"
         )
     return record
+
+
+def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float, list[int]]:
+    """Nats of the step over all ranks, and each rank's peak memory in bytes, in one collective."""
+    ranks = training.ranks
+    mine = [0.0] * ranks.world_size
+    mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
+    nats, *peaks = ranks.sums([float(result.nats.double().item()), *mine])
+    return nats, [int(peak) for peak in peaks]
 
 
 def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:
