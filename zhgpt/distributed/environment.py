@@ -132,6 +132,11 @@ def read_slurm_host_place(environ: Mapping[str, str] | None = None) -> HostPlace
     )
 
 
+def in_slurm_job() -> bool:
+    """Whether a Slurm job started this process."""
+    return "SLURM_JOB_ID" in os.environ
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on now."""
     with socket.socket() as probe:
