@@ -148,6 +148,15 @@ class Grid(Section):
             raise ValueError(f"{' and '.join(lengths)} cannot hold at once; keep one")
         return constraints
 
+    @model_validator(mode="after")
+    def _search_needs_no_probes(self) -> "Grid":
+        wrong = [name for name in self.constraints if name in ("equal_wall_clock", "largest_that_fits")]
+        if self.search is not None and wrong:
+            raise ValueError(f"search cannot go with {' and '.join(wrong)}: its variants are not known before they run")
+        if self.search is not None and self.search.space.keys() & self.axes.keys():
+            raise ValueError(f"{sorted(self.search.space.keys() & self.axes.keys())[0]} is an axis and in search.space")
+        return self
+
     @property
     def length_constraint(self) -> Constraint | None:
         """What decides each variant's steps; None leaves them as the settings say."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from zhgpt.ablate.execute import standing
+from zhgpt.ablate.comparison import compare
+from zhgpt.ablate.execute import RESULTS, standing
 from zhgpt.ablate.folder import AblationFolder
+from zhgpt.ablate.observed import observe
 from zhgpt.ablate.plan import Plan, PlannedVariant
 from zhgpt.config.quantities import count_text, duration_text
 
@@ -37,6 +39,19 @@ def plan_text(plan: Plan, folder: AblationFolder) -> str:
             "starting, evaluating and saving come on top)"
         )
     return "\n".join(lines)
+
+
+def summary(folder: AblationFolder, plan: Plan) -> list[str]:
+    """The sentences of the report, and the runs that are no answer yet."""
+    runs = observe(folder, plan)
+    open_runs = [run for run in runs if run.standing.state not in RESULTS]
+    lines = [comparison.sentence for comparison in compare(plan, runs)]
+    if open_runs:
+        lines.append(
+            f"{len(open_runs)} of {len(runs)} runs have no result ({', '.join(run.cell.name for run in open_runs[:4])}"
+            f"{' …' if len(open_runs) > 4 else ''}); the same command goes on with them"
+        )
+    return lines
 
 
 def _row(variant: PlannedVariant, seeds: int) -> list[str]:

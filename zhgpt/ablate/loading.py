@@ -77,7 +77,9 @@ def _sentence(details: ErrorDetails, origins: Origins) -> str:
     if details["type"] == "missing":
         said = _model_at(location[:-1]).model_fields[str(location[-1])].description or "what all variants start from"
         return f"{where}: {key} is missing: {said[:1].lower()}{said[1:].rstrip('.')}"
-    return f"{where}: {key}: {expectation(details, details['input'])}" if key else f"{where}: {details['msg']}"
+    return (
+        f"{where}: {key}: {expectation(details, details['input'])}" if key else f"{where}: {expectation(details, None)}"
+    )
 
 
 def _place(origins: Origins, key: str) -> str:
