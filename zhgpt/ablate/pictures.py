@@ -76,7 +76,7 @@ class Picture:
 def render(picture: Picture, shown: Shown, kind: Literal["svg", "png"]) -> bytes | None:
     """The picture as SVG or PNG; None when there is nothing to draw."""
     rows = max(len(shown.plan.variants), 3)
-    height = min(12.0, 1.2 + 0.42 * rows) if picture.name in ("differences", "speed", "memory") else 4.2
+    height = min(12.0, 1.2 + 0.42 * rows) if picture.name in ("differences", "breakdown", "speed", "memory") else 4.2
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6 if picture.wide else 5.6, height), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
@@ -192,6 +192,39 @@ def _bars(name: str, label: str, scale: float) -> Callable[[Shown, Axes], bool]:
     return draw
 
 
+def _breakdown(shown: Shown, axes: Axes) -> bool:
+    parts = ("forward_time", "backward_time", "update_time", "data_wait")
+    rows = [
+        (variant.name, [run.numbers for run in shown.of(variant.name) if "forward_time" in run.numbers])
+        for variant in shown.plan.variants
+    ]
+    rows = [(name, found) for name, found in rows if found]
+    for row, (_, found) in enumerate(rows):
+        left = 0.0
+        for place, part in enumerate(parts):
+            seconds = [
+                numbers.get(part, 0.0) * numbers["step_seconds"] for numbers in found if "step_seconds" in numbers
+            ]
+            width = 1000 * sum(seconds) / max(1, len(seconds))
+            label = part.removesuffix("_time").replace("_", " ") if row == 0 else None
+            axes.barh(row, width, 0.6, left=left, color=_COLOURS[place], alpha=0.8, label=label)
+            left += width
+        shares = [n["communication"] * n["step_seconds"] for n in found if "communication" in n and "step_seconds" in n]
+        if shares:
+            length = 1000 * sum(shares) / len(shares)
+            axes.plot(
+                [0, length], [row + 0.38] * 2, color="#111827", linewidth=3, label="communication" if row == 0 else None
+            )
+    if not rows:
+        return False
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.3, -0.6)
+    axes.set_xlabel("milliseconds a step")
+    axes.grid(visible=False, axis="y")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, fontsize=9)
+    return True
+
+
 _BAND = "The line is the mean over the seeds, the band reaches from the least to the greatest of them."
 PICTURES: tuple[Picture, ...] = (
     Picture("tokens", "Held-out bits per byte against tokens", _BAND, True, _curves("tokens")),
@@ -209,6 +242,13 @@ PICTURES: tuple[Picture, ...] = (
         "Mean over pairs of the same seed, with its interval. Grey: so near to zero that it is called the same.",
         True,
         _differences,
+    ),
+    Picture(
+        "breakdown",
+        "Where a step's time goes",
+        "Rank 0. Communication, the black line, happens within the other parts, and waiting for other ranks counts in it.",
+        True,
+        _breakdown,
     ),
     Picture(
         "speed",

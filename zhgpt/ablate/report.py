@@ -165,7 +165,11 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         )
         + ". Runs that shared a host with other work at the time are slower for it."
     )
-    measured = {name for run in runs for name in run.numbers}
+    notes += _notes_on_measuring({name for run in runs for name in run.numbers})
+    return notes
+
+
+def _notes_on_measuring(measured: set[str]) -> list[str]:
     missing = [
         text
         for name, text in (
@@ -178,6 +182,11 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         )
         if name not in measured
     ]
+    notes = []
+    if "mfu" in measured:
+        notes.append(
+            "MFU: on a CPU each run measures the peak that it is compared with, so it scatters more than the speed does."
+        )
     if missing:
-        notes.append(f"Not measured in these runs: {'; '.join(missing)}. Both slow a GPU down where they are on.")
+        notes.append(f"Not measured in these runs: {'; '.join(missing)}.")
     return notes

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from zhgpt.ablate.comparison import BASES, Comparison, Difference
 from zhgpt.ablate.observed import Observed
-from zhgpt.ablate.plan import Plan, PlannedVariant
+from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.student import Interval, mean_interval
 from zhgpt.config.quantities import count_text, duration_text, share_text
 
@@ -44,8 +44,8 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "tokens_per_second": ("tokens/s", count_text),
     "step_seconds": ("step", lambda seconds: f"{1000 * seconds:.0f} ms"),
     "mfu": ("MFU", share_text),
-    "peak_memory_bytes": ("peak memory of a rank", lambda size: f"{size / 2**30:.2f} GiB"),
-    "data_wait": ("waiting for data", share_text),
+    "peak_memory_bytes": ("memory", lambda size: f"{size / 2**30:.2f} GiB"),
+    "data_wait": ("data wait", share_text),
     "communication": ("communication", share_text),
     "forward_time": ("forward", share_text),
     "backward_time": ("backward", share_text),
@@ -56,19 +56,18 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def cost_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> Table:
-    """A row a variant: means over its finished runs of what each measured."""
+    """A row a variant: means over its finished runs. What no run measured has no column."""
     by_name = {comparison.variant: comparison for comparison in comparisons}
+    measured = [name for name in COSTS if any(name in run.numbers for run in runs if run.done)]
     rows = []
     for variant in plan.variants:
         mine = [run.numbers for run in runs if run.cell.variant.name == variant.name and run.done]
-        cells = []
-        for name, (_, text) in COSTS.items():
+        cells = [_speed_text(by_name.get(variant.name), variant.name, plan)]
+        for name in measured:
             values = [numbers[name] for numbers in mine if name in numbers]
-            cells.append(text(fmean(values)) if values else NOT_MEASURED)
-        rows.append(
-            (variant.name, _length(variant), *cells, _speed_text(by_name.get(variant.name), variant.name, plan))
-        )
-    return Table(("variant", "length", *(head for head, _ in COSTS.values()), "speed × baseline"), tuple(rows))
+            cells.append(COSTS[name][1](fmean(values)) if values else NOT_MEASURED)
+        rows.append((variant.name, *cells))
+    return Table(("variant", "speed × baseline", *(COSTS[name][0] for name in measured)), tuple(rows))
 
 
 def run_table(runs: Sequence[Observed]) -> Table:
@@ -93,10 +92,17 @@ def run_table(runs: Sequence[Observed]) -> Table:
 def settings_table(plan: Plan) -> Table:
     """A row a variant: what distinguishes it."""
     rows = [
-        (variant.name, ", ".join(f"{key}={value}" for key, value in variant.settings.items()) or "the base recipe")
+        (
+            variant.name,
+            ", ".join(f"{key}={value}" for key, value in variant.settings.items()) or "the base recipe",
+            f"{variant.steps:,}",
+            count_text(variant.tokens),
+            f"{variant.flops:.3g}",
+            count_text(variant.parameters),
+        )
         for variant in plan.variants
     ]
-    return Table(("variant", "settings"), tuple(rows))
+    return Table(("variant", "settings", "steps", "tokens", "FLOPs", "parameters"), tuple(rows))
 
 
 def results_csv(runs: Sequence[Observed]) -> str:
@@ -154,10 +160,6 @@ def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(head)
     writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
     return text.getvalue()
-
-
-def _length(variant: PlannedVariant) -> str:
-    return f"{variant.steps:,} steps, {count_text(variant.tokens)} tokens"
 
 
 def _interval_text(interval: Interval) -> str:

@@ -23,7 +23,7 @@ from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
-from zhgpt.train.engine import build_engine
+from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
@@ -33,6 +33,7 @@ from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
@@ -162,6 +163,7 @@ def build(
         state=state,
         flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
         peak_tflops_per_rank=peak,
+        times=step_times(ranks.device, deepspeed_config, communication_seconds),
         clock=Clock(skipped_steps=engine.skipped_steps),
     )
 

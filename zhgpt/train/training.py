@@ -22,6 +22,7 @@ from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
+from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.training_data import HeldOut, TrainingData
@@ -50,6 +51,7 @@ class Training:
     """Identity of the run; ``step`` and ``consumed_samples`` are those of the start."""
     flops_per_token: int
     peak_tflops_per_rank: float | None
+    times: StepTimes
     clock: "Clock" = field(default_factory=lambda: Clock())
 
     @property
@@ -72,8 +74,8 @@ class Clock:
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
-    def lap(self, waited_seconds: float) -> tuple[float, float]:
-        """Tokens a second of all ranks since the last lap or resume, and this rank's share of waiting for batches in it.
+    def lap(self, waited_seconds: float) -> tuple[float, float, float]:
+        """Tokens a second of all ranks since the last lap or resume, this rank's share of waiting in it, and its seconds.
 
         Args:
             waited_seconds: of the loader, in all; call this when the device has finished.
@@ -84,7 +86,7 @@ class Clock:
         self.total_seconds += seconds
         self.total_tokens += tokens
         self.lap_started, self.lap_tokens = now, 0
-        return tokens / seconds, waited / seconds
+        return tokens / seconds, waited / seconds, seconds
 
     def resume(self) -> None:
         """Starts the lap anew after work that is no training."""
@@ -119,12 +121,15 @@ def train_step(training: Training, step: int) -> StepResult:
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
-        nats = forward(training, loaded.batch.to(training.ranks.device))
-        engine.backward(nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets))
+        with training.times.of("forward"):
+            nats = forward(training, loaded.batch.to(training.ranks.device))
+        with training.times.of("backward"):
+            engine.backward(nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets))
         total = nats.detach() if total is None else total + nats.detach()
-        if engine.is_gradient_accumulation_boundary():
-            norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
-        engine.step()
+        with training.times.of("update"):
+            if engine.is_gradient_accumulation_boundary():
+                norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
+            engine.step()
     assert total is not None
     training.clock.lap_tokens += plan.tokens_per_step
     return StepResult(total, loaded.targets, rate, norm)
@@ -172,7 +177,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
     nats, peaks = summed_nats_and_peaks(training, result)
     loss = nats / result.targets
-    rate, waited = training.clock.lap(training.loader.waited_seconds)
+    rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
     tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
@@ -184,6 +189,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "gradient_norm": norm,
         "tokens_per_second": rate,
         "data_wait": waited,
+        **training.times.shares(lap_seconds),
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
         "peak_memory_bytes": max(peaks) or None,
         "consumed_tokens": done * training.plan.tokens_per_step,
@@ -232,6 +238,7 @@ def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]
                 record |= {f"valid_loss/{name}": part.loss for name, part in parts.items()}
         samples = training.text_sampler.write(training.engine)
     training.engine.train()
+    training.times.forget()
     training.clock.resume()
     return samples
 
@@ -279,4 +286,5 @@ def save(training: Training, done: int) -> None:
         training.config.checkpoint.keep_last,
     )
     training.outputs.saved(done, path, time.perf_counter() - started)
+    training.times.forget()
     training.clock.resume()
