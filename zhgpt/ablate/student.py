@@ -64,17 +64,19 @@ def t_quantile(probability: float, degrees: int) -> float:
 
 def t_probability(value: float, degrees: int) -> float:
     """P(T <= value) with this many degrees of freedom (Abramowitz and Stegun 26.7.1 by the incomplete beta function)."""
-    tail = _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + value * value)) / 2
-    return 1 - tail if value >= 0 else tail
+    square = value * value
+    # Both x and 1 - x are handed on: near zero one of them would lose its digits as the difference of the other to 1.
+    inside = _incomplete_beta(0.5, degrees / 2, square / (degrees + square), degrees / (degrees + square))
+    return 0.5 + math.copysign(inside, value) / 2
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
-    if x <= 0 or x >= 1:
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """The regularised incomplete beta function I_x(a, b) with rest = 1 - x, by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or rest <= 0:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast below this
-        return 1 - _incomplete_beta(b, a, 1 - x)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+        return 1 - _incomplete_beta(b, a, rest, x)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest))
     return front * _beta_fraction(a, b, x) / a
 
 
