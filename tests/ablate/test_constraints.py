@@ -41,7 +41,9 @@ def test_a_baseline_whose_step_was_not_measured_is_refused() -> None:
 
 def test_a_step_larger_than_the_whole_is_refused() -> None:
     costs = {"base": Cost(1, 1000, 50), "huge": Cost(1, 4000, 50)}
-    with pytest.raises(SettingError, match="a single step of variant huge takes 4e\\+03 tokens, more than the whole 1e\\+03"):
+    with pytest.raises(
+        SettingError, match="a single step of variant huge takes 4e\\+03 tokens, more than the whole 1e\\+03"
+    ):
         steps_under("equal_tokens", costs, "base")
 
 

@@ -83,15 +83,16 @@ class Sweep:
         """Runs one cell, unless it has its result or runs elsewhere."""
         title = f"[{cell.number + 1}/{len(self.plan.cells)}] {cell.name}"
         before = standing(self.folder, cell)
-        if before.state in RESULTS and not (self.retry and self._can_be_retried(before)):
+        again = self.retry and before.state in ("diverged", "out of memory") and not cell.variant.problem
+        if before.state in RESULTS and not again:
             self.say(f"{title}: {before.state}, skipped")
             return before
         with held(self.folder.lock(cell.name)) as lock:
-            if lock is None:
+            if lock is None or is_held(self.folder.run(cell.name).lock):
                 self.say(f"{title}: runs elsewhere, skipped")
                 return Standing("running")
             before = self._standing_alone(cell)
-            if before.state in RESULTS and not self.retry:  # it ended while this process was on its way
+            if before.state in RESULTS and not again:  # it ended while this process was on its way
                 self.say(f"{title}: {before.state}, skipped")
                 return before
             self.say(f"{title}: {'goes on' if self.folder.run(cell.name).has_run() else 'starts'}")
@@ -101,9 +102,6 @@ class Sweep:
             why = "" if after.state == "done" else f" ({after.reason.splitlines()[0][:160]})" if after.reason else ""
             self.say(f"{title}: {after.state} after {took}{why}")
             return after
-
-    def _can_be_retried(self, before: Standing) -> bool:
-        return before.state in ("diverged", "out of memory")
 
     def _standing_alone(self, cell: Cell) -> Standing:
         """The standing as seen by whoever holds the cell's lock."""
@@ -115,8 +113,7 @@ class Sweep:
 
     def _start(self, cell: Cell, lock: int) -> Standing:
         run, log = self.folder.run(cell.name), self.folder.log(cell.name)
-        if not is_held(run.lock):
-            run.exit_status.unlink(missing_ok=True)  # a launcher that refuses leaves none of its own
+        run.exit_status.unlink(missing_ok=True)  # a launcher that refuses leaves none of its own
         arguments = arguments_of(self.folder, self.plan, cell)
         code = run_pretrain(arguments, self.plan.place, log, self.interruption, lock)
         return self._conclude(run, cell, code)
