@@ -78,7 +78,7 @@ def test_worse_at_both_does_not_pay(made_up: Make) -> None:
 
 def test_an_interval_that_holds_zero_is_not_decided(made_up: Make) -> None:
     comparison = three_pairs(made_up, differences=(-0.030, 0.031, -0.002))
-    assert comparison.sentence.startswith("moe is not decided at equal tokens (-0.000 ± 0.076 bits per byte)")
+    assert comparison.sentence.startswith("moe is not decided at equal tokens (0.000 ± 0.076 bits per byte)")
     assert "on this machine it is not decided whether it pays" in comparison.sentence
     assert "better" not in comparison.sentence
     assert "worse" not in comparison.sentence
@@ -87,7 +87,7 @@ def test_an_interval_that_holds_zero_is_not_decided(made_up: Make) -> None:
 def test_differences_too_small_to_matter_are_the_same(made_up: Make) -> None:
     comparison = three_pairs(made_up, differences=(1e-6, -1e-6, 2e-6))
     assert comparison.sentence.startswith(
-        "moe is the same within 0.001 at equal tokens (+0.0000 ± 0.0000 bits per byte)"
+        "moe is the same within 0.001 at equal tokens (0.0000 ± 0.0000 bits per byte)"
     )
     assert "it makes no difference to the loss" in comparison.sentence
 
@@ -128,6 +128,12 @@ def test_a_baseline_without_a_finished_run_is_named(made_up: Make) -> None:
     made = made_up([planned("base"), planned("moe")], seeds=(1,))
     made.run("moe-seed1", {10: 2.0})
     assert comparisons(made)[0].sentence == "moe cannot be compared with base: the baseline has no finished run."
+
+
+def test_a_wall_clock_before_the_first_evaluation_is_not_compared(made_up: Make) -> None:
+    comparison = three_pairs(made_up, differences=(0.0, 0.0, 0.0), rate=400.0)
+    assert "seconds" not in comparison.differences
+    assert "not compared at equal wall-clock, where the slower one had not been evaluated yet." in comparison.sentence
 
 
 def test_speed_is_a_ratio_with_the_interval_of_its_logarithm(made_up: Make) -> None:

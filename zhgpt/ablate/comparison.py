@@ -158,6 +158,8 @@ def sentence_of(
         _phrase(difference, BASES[basis], plan.indifference, unit=not at)
         for at, (basis, difference) in enumerate(parts)
     ]
+    if seconds is None:
+        words.append("not compared at equal wall-clock, where the slower one had not been evaluated yet")
     verdict = f": {VERDICTS[seconds.outcome]}" if seconds is not None else ""
     return f"{name} is {', '.join(words)}{verdict}.{left_out}"
 
@@ -170,10 +172,16 @@ def _phrase(difference: Difference, at: str, indifference: float, *, unit: bool)
     if difference.outcome in ("better", "worse"):
         size = f"{abs(interval.mean):.{digits}f} ± {interval.half_width:.{digits}f}{bits}"
         return f"{size} {difference.outcome} at {at}"
-    size = f"{interval.mean:+.{digits}f} ± {interval.half_width:.{digits}f}{bits}"
+    size = f"{signed(interval.mean, digits)} ± {interval.half_width:.{digits}f}{bits}"
     if difference.outcome == "same":
         return f"the same within {indifference:g} at {at} ({size})"
     return f"not decided at {at} ({size})"
+
+
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign, and without one where it is zero in these digits."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def _ended(run: Observed) -> str:

@@ -3,22 +3,23 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from zhgpt.ablate.comparison import BASES, Comparison
-from zhgpt.ablate.observed import Basis, Observed, bits_at
+from zhgpt.ablate.observed import Basis, Observed, Point
 from zhgpt.ablate.plan import Plan
 
 # Okabe and Ito's colours, which differ for colour-blind readers too; the baseline is black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#8c564b")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
-_PLACES = 120
+_FEW = 8
+"""Curves of fewer evaluations show each of them, from the first on."""
 # Any: matplotlib types these by a literal of every parameter it has.
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -108,23 +109,19 @@ def _curves(basis: Basis) -> Callable[[Shown, Axes], bool]:
 
 
 def _band(axes: Axes, runs: Sequence[Observed], basis: Basis, name: str, style: dict[str, Any]) -> list[float]:
-    """Mean over the seeds as a line, least to greatest as a band; where all seeds have a value."""
-    start = max(getattr(run.points[0], basis) for run in runs)
-    end = min(getattr(run.points[-1], basis) for run in runs)
-    places = np.linspace(start, end, _PLACES) if end > start else np.array([end])
-    found = [[bits_at(run.points, basis, float(place)) for place in places] for run in runs]
-    columns = [
-        (float(place), [value for value in column if value is not None])
-        for place, column in zip(places, zip(*found, strict=True), strict=True)
-    ]
-    complete = [(place, values) for place, values in columns if len(values) == len(runs)]
-    if not complete:
+    """Mean over the seeds as a line, least to greatest as a band, at the steps that all of them evaluated."""
+    by_step: dict[int, list[Point]] = {}
+    for run in runs:
+        for point in run.points:
+            by_step.setdefault(point.step, []).append(point)
+    columns = [found for _, found in sorted(by_step.items()) if len(found) == len(runs)]
+    if not columns:
         return []
-    at, values = [place for place, _ in complete], [column for _, column in complete]
-    means = [sum(column) / len(column) for column in values]
-    axes.plot(at, means, label=name, marker="o" if len(at) == 1 else None, **style)
-    low, high = [min(column) for column in values], [max(column) for column in values]
-    axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    places = [fmean(getattr(point, basis) for point in column) for column in columns]
+    means = [fmean(point.bits for point in column) for column in columns]
+    axes.plot(places, means, label=name, marker="o" if len(columns) < _FEW else None, markersize=4, **style)
+    low, high = [[end(point.bits for point in column) for column in columns] for end in (min, max)]
+    axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
     return means
 
 
@@ -132,6 +129,8 @@ def _leave_out_the_fall(axes: Axes, shown: Shown) -> None:
     """Show the end of the curves, where variants differ: the first evaluation may be far above."""
     ends = [run.points[-1].bits for run in shown.runs if run.points]
     starts = [run.points[0].bits for run in shown.runs if run.points]
+    if max(len(run.points) for run in shown.runs) < _FEW:
+        return
     low, high = min(ends), max(ends)
     room = max(0.12 * (max(starts) - low), 1.6 * (high - low), 1e-3)
     if high + room < max(starts):

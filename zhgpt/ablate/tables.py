@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from zhgpt.ablate.comparison import BASES, Comparison, Difference
+from zhgpt.ablate.comparison import BASES, Comparison, Difference, signed
 from zhgpt.ablate.observed import Observed
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.student import Interval, mean_interval
@@ -171,7 +171,7 @@ def _difference_text(difference: Difference | None) -> str:
         return NOT_MEASURED
     interval = difference.interval
     spread = "" if interval.half_width is None else f" ± {interval.half_width:.4f}"
-    return f"{interval.mean:+.4f}{spread} ({difference.outcome})"
+    return f"{signed(interval.mean, 4)}{spread} ({difference.outcome})"
 
 
 def _speed_text(comparison: Comparison | None, name: str, plan: Plan) -> str:
@@ -180,4 +180,4 @@ def _speed_text(comparison: Comparison | None, name: str, plan: Plan) -> str:
     if comparison is None or comparison.speed is None:
         return NOT_MEASURED
     ratio, low, high = comparison.speed
-    return f"{ratio:.3f}" + (f" ({low:.3f} to {high:.3f})" if high != float("inf") else "")
+    return f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if high != float("inf") else "")
