@@ -51,7 +51,7 @@ def logs_of(folder: Path) -> str:
 
 
 def test_an_array_of_runs_on_two_nodes_ends_with_its_report(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    """Two variants with two seeds, one that diverges among them, and a wall-clock length that a first job measures."""
+    """Two variants with two seeds, one of which diverges; a task has a node to itself, so that both nodes run some."""
     grid = write_grid(
         tiny,
         tmp_path / "grid.yaml",
@@ -60,7 +60,7 @@ def test_an_array_of_runs_on_two_nodes_ends_with_its_report(cluster: Any, tiny: 
         constraints=["equal_tokens"],
     )
     folder = tmp_path / "out"
-    _, _, report = submit(cluster, grid, folder)
+    _, _, report = submit(cluster, grid, folder, "--sbatch=--exclusive")
     wait(cluster, report, tmp_path)
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     states = [(row["variant"], row["seed"], row["state"]) for row in rows]
