@@ -99,11 +99,15 @@ def _axis(key: str, values: list[Any] | dict[str, Any], grid: Grid) -> list[tupl
     """(label, key, value) of each point of an axis."""
     if isinstance(values, dict):
         return [(label.translate(_BAD_IN_NAMES), key, value) for label, value in values.items()]
-    last = key.rpartition(".")[2]
-    short = last if sum(other.rpartition(".")[2] == last for other in grid.axes) == 1 else key
+    short = _last_word(key) if sum(_last_word(other) == _last_word(key) for other in grid.axes) == 1 else key
     if key == WHOLE_JSON:
         return [(Path(str(value)).stem, key, value) for value in values]
     return [(f"{short}={_label(value)}", key, value) for value in values]
+
+
+def _last_word(key: str) -> str:
+    """What an axis is called; `schedule.name` is called schedule."""
+    return key.removesuffix(".name").rpartition(".")[2]
 
 
 def _label(value: Any) -> str:
