@@ -161,6 +161,9 @@ def test_a_dry_run_probes_and_starts_nothing(make_grid: MakeGrid, tmp_path: Path
     assert not (tmp_path / "out" / "plan.json").exists()
     again = zhgpt("ablate", grid, "--dir", tmp_path / "out", "--dry-run")
     assert "probe of" not in again.stdout, "what was measured is remembered"
+    zhgpt("ablate", grid, "--dir", tmp_path / "out", "--plan")
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert all(variant["step_seconds"] > 0 for variant in plan["variants"]), "by the plan of a run, too"
 
 
 def test_equal_wall_clock_gives_the_slower_variant_fewer_steps(make_grid: MakeGrid, tmp_path: Path) -> None:

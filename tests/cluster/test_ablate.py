@@ -78,7 +78,7 @@ def test_an_array_of_runs_on_two_nodes_ends_with_its_report(cluster: Any, tiny: 
 
 
 def test_two_arrays_at_once_start_no_run_twice(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    keys = {"variants": {"a": {}}, "seeds": [1, 2]}
+    keys: dict[str, Any] = {"variants": {"a": {}}, "seeds": [1, 2]}
     grid = write_grid(tiny, tmp_path / "grid.yaml", {"train.steps": 150}, **keys)
     folder = tmp_path / "out"
     first, second = submit(cluster, grid, folder), submit(cluster, grid, folder)
@@ -95,7 +95,7 @@ def test_two_arrays_at_once_start_no_run_twice(cluster: Any, tiny: Tiny, tmp_pat
 def test_a_run_over_two_nodes_and_a_length_that_the_first_job_measures(
     cluster: Any, tiny: Tiny, tmp_path: Path
 ) -> None:
-    keys = {"variants": {"a": {}}, "seeds": [1], "hosts": 2, "constraints": ["equal_wall_clock"]}
+    keys: dict[str, Any] = {"variants": {"a": {}}, "seeds": [1], "hosts": 2, "constraints": ["equal_wall_clock"]}
     grid = write_grid(tiny, tmp_path / "grid.yaml", **keys)
     folder = tmp_path / "out"
     _, array, report = submit(cluster, grid, folder)

@@ -34,12 +34,13 @@ def make_plan(grid: Grid, folder: AblationFolder, prober: Prober | None) -> Plan
     Args:
         grid: the grid.
         folder: gets the variants' DeepSpeed JSONs and probes.
-        prober: measures; None: nothing is measured.
+        prober: measures, or knows what was measured; None: nothing is known.
 
     Raises:
         SettingError: something cannot be used, naming the variant.
     """
-    assert prober is not None or not needs_probes(grid), "this grid cannot be planned without probes"
+    measures = prober is not None and prober.starts
+    assert measures or not needs_probes(grid), "this grid cannot be planned without probes"
     variants = expand(grid)
     for variant in variants:
         _check_ownership(grid, variant)
@@ -111,10 +112,10 @@ def _draft(grid: Grid, folder: AblationFolder, variant: Variant, prober: Prober 
         assert prober is not None
         tried = {**variant.overrides, "train.micro_batch_size": size}
         phases = bool(decisions.config.data.phases)
-        results[size] = prober.probe(
-            folder.probe(variant.name), variant.name, tried, folder.draft(variant.name), phases
-        )
-        return results[size].fits
+        found = prober.probe(folder.probe(variant.name), variant.name, tried, folder.draft(variant.name), phases)
+        if found is not None:
+            results[size] = found
+        return found is None or found.fits
 
     size = largest_that_fits(candidates, fits) if prober is not None else candidates[-1]
     numbers = run_numbers(decisions)

@@ -60,6 +60,7 @@ class Prober:
         place: how a run is started.
         interruption: who hands signals on.
         say: told before a probe starts.
+        starts: whether probes are run; if not, only what earlier ones found is known.
     """
 
     settings: Probe
@@ -67,9 +68,10 @@ class Prober:
     place: Place
     interruption: Interruption
     say: Callable[[str], None]
+    starts: bool = True
 
-    def probe(self, folder: Path, name: str, overrides: Settings, deepspeed: Path, phases: bool) -> ProbeResult:
-        """What the variant's first steps take, from the folder if they ran before.
+    def probe(self, folder: Path, name: str, overrides: Settings, deepspeed: Path, phases: bool) -> ProbeResult | None:
+        """What the variant's first steps take, from the folder if they ran before; None: they have not, and may not.
 
         Args:
             folder: the variant's probes.
@@ -85,6 +87,8 @@ class Prober:
         file = folder / f"{key}.json"
         if file.exists():
             return ProbeResult(**json.loads(file.read_text(encoding="utf-8"))["result"])
+        if not self.starts:
+            return None
         micro = overrides["train.micro_batch_size"]
         self.say(f"probe of {name}: {self.settings.steps} steps, micro batch {micro}")
         result = self._run(folder / "run", folder / f"{key}.log", overrides, deepspeed, phases)

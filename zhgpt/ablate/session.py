@@ -60,8 +60,14 @@ class Session:
             plan = make_plan(self.grid, self.folder, self._prober(probe))
         self.say(plan_text(plan, self.folder))
 
-    def run(self, *, only: int | None, retry: bool) -> None:
-        """Runs all that has no result yet, or one cell of the saved plan, and writes the report."""
+    def run(self, *, only: int | None, retry: bool, probe: bool) -> None:
+        """Runs all that has no result yet, or one cell of the saved plan, and writes the report.
+
+        Args:
+            only: the cell's number.
+            retry: run those again that diverged or ran out of memory.
+            probe: measure each variant first, so that the list shows what all of it will take.
+        """
         check_place(place_of(self.grid), in_slurm_job())
         if self.grid.search is not None:
             check_search()
@@ -71,7 +77,7 @@ class Session:
             if not cells:
                 raise SettingError(f"--only {only}: the runs are numbered 0 to {len(plan.cells) - 1}")
         else:
-            plan = self.plan()
+            plan = self.plan(always_probe=probe)
             cells = plan.cells
             self.say(plan_text(plan, self.folder))
         sweep = Sweep(self.folder, plan, self.interruption, self.say, retry)
@@ -123,7 +129,7 @@ class Session:
         jobs = submit_array(words, numbers, options, at_once, self.grid.hosts)
         self.say(f"plan: job {jobs.plan}; {len(numbers)} runs: array {jobs.array}; report: job {jobs.report}")
 
-    def _prober(self, always: bool) -> Prober | None:
-        if not always and not needs_probes(self.grid):
-            return None
-        return Prober(self.grid.probe, self.grid.base.config, place_of(self.grid), self.interruption, self.say)
+    def _prober(self, always: bool) -> Prober:
+        """What measures where it must, and otherwise knows what was measured before."""
+        starts = always or needs_probes(self.grid)
+        return Prober(self.grid.probe, self.grid.base.config, place_of(self.grid), self.interruption, self.say, starts)

@@ -15,7 +15,13 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs with tokens, FLOPs and the cost that probe steps predict.")
     ] = False,
-    probe: Annotated[bool, typer.Option(help="Whether --dry-run really trains a few steps of each variant.")] = True,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether a few steps of each variant are really trained to predict its cost [default: with --dry-run, "
+            "and where a constraint needs it]."
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option("--report", help="Write the report of what is there; start nothing.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Run those again that diverged or ran out of memory.")] = False,
     slurm: Annotated[bool, typer.Option("--slurm", help="Submit the runs as a Slurm array instead.")] = False,
@@ -40,10 +46,10 @@ def command(
     if report:
         session.report()
     elif dry_run:
-        session.show(probe=probe)
+        session.show(probe=probe is not False)
     elif slurm:
         session.submit(sbatch or [], at_once)
     elif plan_only:
-        session.plan(show=True)
+        session.plan(show=True, always_probe=bool(probe))
     else:
-        session.run(only=only, retry=retry)
+        session.run(only=only, retry=retry, probe=bool(probe))
