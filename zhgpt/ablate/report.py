@@ -137,7 +137,8 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         "is better.",
         f"± is the half width of a {percent} interval by Student's t over the seeds. Differences are paired: variant minus "
         f"{plan.baseline} of the same seed, which has the same first weights where shapes agree and the same samples in the "
-        "same order. They are not paired by document: runs record the held-out loss over all documents together.",
+        "same order. Both of a pair are evaluated on the same held-out documents, so that a hard one counts against both; the "
+        "interval is over seeds, and how much the choice of documents matters is not in it.",
         f"Fewer than {FEWEST_SEEDS} pairs decide nothing. An interval within ±{plan.indifference:g} bits per byte is called the "
         "same; one that holds zero, or reaches out of that, is not decided.",
     ]
