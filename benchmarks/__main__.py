@@ -1,94 +1,60 @@
-"""Runs all comparisons on the demo's text and writes the table to docs/benchmarks.md."""
+"""Measures rows of the table and writes docs/benchmarks.md; rows that are not measured stay as they were."""
 
 import argparse
-import platform
-import subprocess
+import os
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import (
-    data_build,
-    loader,
-    minhash,
-    open_dataset,
-    sample_reading,
-    tokenizer_training,
-    training_step,
-)
-from benchmarks.measure import Comparison
+from benchmarks.records import ROOT, load, page, record, save
+from benchmarks.rows import NEED_CORPUS, ROWS, Place
 from megatron_style_data.atomic import atomic_write_text
-from zhgpt.demo.plan import CORPUS
 
-ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results.json"
+_QUIET = 0.5
 
 
 def main() -> None:
-    """Measures, prints, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prefix = prepare(folder)
-        rows = [
-            data_build.run(list(CORPUS), folder / "tokenizer", folder),
-            minhash.run(list(CORPUS)),
-            tokenizer_training.run(list(CORPUS), folder),
-            sample_reading.run(prefix),
-            training_step.run(prefix),
-            loader.run(prefix),
-            open_dataset.run(folder),
-        ]
-    text = page(rows)
-    atomic_write_text(arguments.output, text)
-    print(text)
+    """Measures, keeps what was measured after each row, writes the page, prints it."""
+    arguments = parser().parse_args()
+    names = chosen(arguments.only, bool(arguments.corpus))
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
+    if os.getloadavg()[0] > _QUIET:
+        print(f"warning: something else is running (load {os.getloadavg()[0]:.1f})", file=sys.stderr)
+    records = load(arguments.results)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        place = Place(Path(folder), arguments.corpus, arguments.scale)
+        for name in names:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            records[name] = record(ROWS[name](place))
+            records = {each: records[each] for each in ROWS if each in records}
+            save(arguments.results, records)
+            atomic_write_text(arguments.output, page(records))
+    print(page(records))
 
 
-def prepare(folder: Path) -> Path:
-    """A tokenizer and a dataset of the demo's text."""
-    zhgpt = [sys.executable, "-m", "zhgpt.cli.main"]
-    inputs = [word for path in CORPUS for word in ("--input", str(path))]
-    tokenizer, prefix = str(folder / "tokenizer"), folder / "data"
-    train = [*zhgpt, "tokenizer", "train", *inputs, "--vocab-size", "8192", "--output", tokenizer]
-    subprocess.run(train, check=True, timeout=600)
-    subprocess.run(
-        [*zhgpt, "data", "build", *inputs, "--tokenizer", tokenizer, "--output", str(prefix)], check=True, timeout=600
-    )
-    return prefix
+def chosen(only: list[str] | None, has_corpus: bool) -> list[str]:
+    """Names of the rows to measure, in the order of the table.
+
+    Raises:
+        SystemExit: A row that was asked for needs a corpus.
+    """
+    wanted = set(only or (ROWS if has_corpus else ROWS.keys() - NEED_CORPUS))
+    if missing := wanted & NEED_CORPUS if not has_corpus else ():
+        raise SystemExit(f"{', '.join(sorted(missing))}: name a corpus with --corpus")
+    return [name for name in ROWS if name in wanted]
 
 
-def page(rows: list[Comparison]) -> str:
-    """The table as Markdown."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`: each row measures ours and a named baseline in turn, in one run on one machine, on text "
-        "that both see for the first time where that matters. Ratios are per CPU-second; a number alone says little on "
-        "another machine.",
-        "",
-        f"Machine: {cpu_name()}; Python {platform.python_version()}.",
-        "",
-        "| what | baseline | unit | ours / CPU-s | baseline / CPU-s | ratio | ours / s | baseline / s | runs |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        numbers = (
-            f"{row.ours_per_cpu_second:,.1f} | {row.baseline_per_cpu_second:,.1f} | **{row.ratio:.2f}** | "
-            f"{row.ours_per_wall_second:,.1f} | {row.baseline_per_wall_second:,.1f} | {row.repeats}"
-        )
-        lines.append(f"| {row.what} | {row.baseline} | {row.unit} | {numbers} |")
-    return "\n".join(lines) + "\n"
-
-
-def cpu_name() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    result.add_argument("--corpus", type=Path, nargs="+", default=[], help="a large corpus, for the rows that need one")
+    result.add_argument("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
+    result.add_argument("--folder", type=Path, help="where there are 10 GB for a while [default: the system's]")
+    result.add_argument("--scale", type=float, default=1.0, help="multiplies sizes of texts, to try this out")
+    result.add_argument("--results", type=Path, default=RESULTS)
+    result.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    return result
 
 
 if __name__ == "__main__":

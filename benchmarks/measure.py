@@ -16,20 +16,33 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table: ours against a named baseline, both measured in this run."""
+    """One row of the table: ours against a named baseline, both measured in this run.
+
+    Attributes:
+        what: Name of the row.
+        baseline: What it is measured against; "–" where it is a bound, and then there are no rates of it.
+        unit: What the rates count.
+        repeats: Runs of each.
+        at_least: What was asked for before it was measured: the ratio, and what else.
+        notes: What else was measured.
+    """
 
     what: str
     baseline: str
     unit: str
     ours_per_cpu_second: float
-    baseline_per_cpu_second: float
+    baseline_per_cpu_second: float | None
     ours_per_wall_second: float
-    baseline_per_wall_second: float
+    baseline_per_wall_second: float | None
     repeats: int
+    at_least: str = ""
+    notes: str = ""
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Ours over the baseline, per CPU-second."""
+        if self.baseline_per_cpu_second is None:
+            return None
         return self.ours_per_cpu_second / self.baseline_per_cpu_second
 
 

@@ -5,6 +5,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,8 @@ DOCUMENTS = 200_000
 
 def run(prefix: Path) -> Comparison:
     """Samples a CPU-second, with all that ours also computes (order, document ids, positions, mask)."""
-    return _compare(
-        "random samples, sequence length 1024", open_samples(prefix, sequence_length=LENGTH, seed=1), prefix
-    )
+    samples = open_samples(prefix, sequence_length=LENGTH, seed=1)
+    return replace(_compare("random samples, sequence length 1024", samples, prefix), at_least="1.0")
 
 
 def main() -> None:

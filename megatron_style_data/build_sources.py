@@ -1,8 +1,7 @@
-"""The sources of a corpus: which files are counted together, and what was read, changed and dropped in each."""
+"""The sources of a corpus: what was read, changed and dropped in each while it was built."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +12,7 @@ from megatron_style_data.encoding_units import place_in_whole_file
 from megatron_style_data.manifest import SourceRecord
 from megatron_style_data.readers import InputFile, ReadCounters
 from megatron_style_data.readers.counters import FIRST_PLACES
-
-# With more files than this their folders are the sources: the manifest stays small.
-MAXIMUM_SOURCES = 1000
-
-
-def source_names(files: Sequence[InputFile], maximum: int = MAXIMUM_SOURCES) -> list[str]:
-    """The source of each file: its own name, or a folder above it where there would be too many sources."""
-    names = [file.source for file in files]
-    while len(set(names)) > maximum:
-        names = [str(PurePosixPath(name).parent) for name in names]
-    return names
+from megatron_style_data.readers.source_names import source_names
 
 
 class Sources:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from megatron_style_data.build_sources import MAXIMUM_SOURCES
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.manifest import SPLITS, Manifest, SourceRecord, SplitName
+from megatron_style_data.readers.source_names import MAXIMUM_SOURCES
 from megatron_style_data.rewriting import Description, OpenedDataset, Selection, open_finished, write_selection
 
 

@@ -46,6 +46,8 @@ MAY_IMPORT_DEEPSPEED = (
     "zhgpt/train/optimizer.py",
     "zhgpt/checkpoint/",
     "zhgpt/distributed/process_group.py",
+    "zhgpt/model/moe/deepspeed_layer.py",
+    "zhgpt/model/moe/expert_parallel.py",
 )
 MAY_READ_ENVIRONMENT = "zhgpt/distributed/environment.py"
 

@@ -15,10 +15,11 @@ def train_bpe(texts: Iterable[str], vocab_size: int, output: str | Path, *, repl
 
 
 def train_sentencepiece(
-    texts: Iterable[str], vocab_size: int, output: str | Path, *, replace: bool = False
+    texts: Iterable[str], vocab_size: int, output: str | Path, *, replace: bool = False, unigram: bool = False
 ) -> Tokenizer:
-    """Trains a sentencepiece BPE tokenizer with byte fallback (see ``train_tokenizer``)."""
-    return train_tokenizer("sentencepiece", list(texts), vocab_size, output, replace=replace)
+    """Trains a sentencepiece tokenizer with byte fallback, BPE or unigram (see ``train_tokenizer``)."""
+    kind = "sentencepiece-unigram" if unigram else "sentencepiece"
+    return train_tokenizer(kind, list(texts), vocab_size, output, replace=replace)
 
 
 __all__ = [

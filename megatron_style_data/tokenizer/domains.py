@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from megatron_style_data.errors import SettingError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
-from megatron_style_data.tokenizer.sample import LowestHashes
+from megatron_style_data.tokenizer.lowest_hashes import LowestHashes
 
 # A plot or a table of more domains says nothing.
 _MOST_DOMAINS = 24
@@ -50,4 +50,4 @@ def texts_by_domain(
             samples[domain].offer(document.text)
     if not samples:
         refuse_empty_corpus(files, counters)
-    return {domain: [chunk for chunk, _ in samples[domain].chunks()] for domain in sorted(samples)}
+    return {domain: [chunk for _, chunk in samples[domain].chunks()] for domain in sorted(samples)}

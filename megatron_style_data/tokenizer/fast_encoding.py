@@ -62,11 +62,6 @@ class FastEncoder:
         ends = np.frombuffer(bounds, "<u8").astype(np.int64)
         return FlatIds(np.frombuffer(ids, "<u4"), ends[1:] - ends[:-1])
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text (as in ``protocol.Tokenizer``)."""
-        flat = self.encode_flat(texts)
-        return [part.tolist() for part in np.split(flat.ids, np.cumsum(flat.lengths)[:-1])] if texts else []
-
 
 @dataclass(frozen=True, slots=True)
 class OwnEncoder:
@@ -109,16 +104,6 @@ class Proof:
             if length != other or not np.array_equal(found.ids[here], self.expected.ids[here]):
                 return text
         return None
-
-
-def fast_encoder(definition: str, proof: Proof) -> FastEncoder | str:
-    """The fast encoder if it passes the proof, else why it cannot be used."""
-    try:
-        fast = FastEncoder(definition)
-    except ValueError as error:
-        return f"fastokens does not read this tokenizer ({error})"
-    different = proof.first_difference(fast)
-    return fast if different is None else f"fastokens gives other ids for {different[:40]!r}"
 
 
 def plain_definition(content: bytes, end_of_text: str) -> str:

@@ -1,24 +1,28 @@
-"""The bounded sample of a corpus that a tokenizer is trained on: uniform over the text, the same whatever the order.
+"""The bounded, stratified sample of a corpus that a tokenizer is trained on.
 
-Texts are cut into chunks, and of all chunks those with the lowest hash are kept, as many as fit. That is one pass in
-bounded memory, it does not favour the first files, and a chunk that occurs many times counts once. Every source keeps
-its share of the text, but for what it repeats.
+Each source (a file, or a folder of very many) has a quota: its share of the text that was read. Within a source the text
+is cut into chunks, of which those with the lowest hashes are kept, as many as fit: that favours no place in it, and a
+chunk that occurs many times counts once. What a source cannot fill, as it repeats itself, goes to the others. It is one
+pass in bounded memory, and the sample does not depend on the order of the files.
 """
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import xxhash
 
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, read_documents, refuse_empty_corpus
+from megatron_style_data.readers.source_names import source_names
+from megatron_style_data.tokenizer.lowest_hashes import CHUNK_CHARACTERS, LowestHashes
 
 # UTF-8 bytes. Memory and time of training grow with it, and the compression hardly does.
 DEFAULT_SAMPLE_BYTES = 64_000_000
 # UTF-8 bytes read to draw that sample.
 DEFAULT_SCAN_BYTES = 8_000_000_000
-CHUNK_CHARACTERS = 2048
+# Every source may give so much, however small its share: any one chunk fits.
+_LEAST_QUOTA_BYTES = 4 * CHUNK_CHARACTERS
+# Chunks of finished sources are given up when they exceed the sample so many times.
+_SLACK = 2
+_HALVINGS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,104 +73,105 @@ def sample_corpus(
         SettingError: A limit that is not positive.
         BadDataError: The corpus is empty, or what ``read_documents`` raises.
     """
+    if sample_bytes <= 0:
+        raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
     if scan_bytes <= 0:
         raise SettingError(f"scan_bytes {scan_bytes} is not positive.")
-    lowest = LowestHashes(sample_bytes)
-    read: dict[str, int] = {}
-    for text, source in _texts(files, options, counters, scan_bytes, on_progress):
-        read[source] = read.get(source, 0) + _utf8_bytes(text)
-        lowest.offer(text, source)
-    kept = lowest.chunks()
+    names = source_names(files)
+    strata = _Strata(sample_bytes, len(set(names)))
+    for text, source in _texts(files, names, options, counters, scan_bytes, on_progress):
+        strata.offer(text, source)
     if counters.documents == 0:
         refuse_empty_corpus(files, counters)
+    kept = strata.chunks()
     if not kept:
         raise BadDataError(f"no text fits into sample_bytes {sample_bytes}; take a larger sample.")
-    sources = {source: (size, 0) for source, size in read.items()}
+    sizes = dict.fromkeys(strata.read, 0)
     for chunk, source in kept:
-        sources[source] = (sources[source][0], sources[source][1] + _utf8_bytes(chunk))
-    texts = tuple(chunk for chunk, _ in kept)
-    return TextSample(texts, sum(map(_utf8_bytes, texts)), counters.documents, counters.utf8_bytes, sources)
+        sizes[source] += _utf8_bytes(chunk)
+    return TextSample(
+        texts=tuple(chunk for chunk, _ in kept),
+        utf8_bytes=sum(sizes.values()),
+        read_documents=counters.documents,
+        read_bytes=counters.utf8_bytes,
+        sources={source: (read, sizes[source]) for source, read in strata.read.items()},
+    )
 
 
-def sample_texts(texts: Iterable[str], sample_bytes: int) -> list[str]:
-    """Keeps the chunks of ``texts`` with the lowest hashes, at most ``sample_bytes`` UTF-8 bytes, in hash order.
+def quotas(held: Mapping[str, int], read: Mapping[str, int], sample_bytes: int, least_bytes: int) -> dict[str, int]:
+    """Divides a sample among sources in proportion to what was read of them; what one does not have goes to the others.
 
-    Raises:
-        SettingError: ``sample_bytes`` is not positive.
+    Args:
+        held: UTF-8 bytes that each source could give.
+        read: UTF-8 bytes that were read of it, at least as many.
+        sample_bytes: UTF-8 bytes to divide.
+        least_bytes: What each may give at least.
     """
-    kept = LowestHashes(sample_bytes)
-    for text in texts:
-        kept.offer(text)
-    return [chunk for chunk, _ in kept.chunks()]
+
+    def given(rate: float) -> dict[str, int]:
+        return {source: min(size, max(least_bytes, int(rate * read[source]))) for source, size in held.items()}
+
+    if sum(held.values()) <= sample_bytes:
+        return dict(held)
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(given(middle).values()) <= sample_bytes else (low, middle)
+    return given(low)
 
 
-class LowestHashes:
-    """The chunks with the lowest hashes of all that were offered, as many as fit."""
+class _Strata:
+    """The lowest hashes of each source. Sources come one after the other, each whole.
 
-    def __init__(self, sample_bytes: int) -> None:
-        """Starts empty.
+    A source's quota only falls while others are read, so chunks of a finished one can be given up before the end.
 
-        Args:
-            sample_bytes: Most UTF-8 bytes to keep.
+    Attributes:
+        read: UTF-8 bytes read of each source.
+    """
 
-        Raises:
-            SettingError: ``sample_bytes`` is not positive.
-        """
-        if sample_bytes <= 0:
-            raise SettingError(f"sample_bytes {sample_bytes} is not positive.")
+    def __init__(self, sample_bytes: int, sources: int) -> None:
         self._sample_bytes = sample_bytes
-        # (minus the hash, bytes, chunk, source): the highest hash is on top
-        self._heap: list[tuple[int, int, str, str]] = []
-        self._hashes: set[int] = set()
-        self._total = 0
-        self._limit = 1 << 64  # the lowest hash that did not fit; no higher one may come in any more
+        self._least_bytes = min(_LEAST_QUOTA_BYTES, sample_bytes // (2 * max(1, sources)))
+        self._lowest: dict[str, LowestHashes] = {}
+        self.read: dict[str, int] = {}
 
-    def offer(self, text: str, source: str = "") -> None:
-        """Takes what belongs to the sample of one more text."""
-        for chunk in chunks_of(text):
-            content = chunk.encode("utf-8")
-            digest = xxhash.xxh3_64_intdigest(content)
-            if digest >= self._limit or digest in self._hashes or len(content) > self._sample_bytes:
-                continue
-            heapq.heappush(self._heap, (-digest, len(content), chunk, source))
-            self._hashes.add(digest)
-            self._total += len(content)
-            while self._total > self._sample_bytes:
-                negative, size, _, _ = heapq.heappop(self._heap)
-                self._limit = -negative
-                self._hashes.remove(self._limit)
-                self._total -= size
+    def offer(self, text: str, source: str) -> None:
+        if source not in self._lowest:
+            if sum(lowest.utf8_bytes for lowest in self._lowest.values()) > _SLACK * self._sample_bytes:
+                self._shrink()
+            self._lowest[source], self.read[source] = LowestHashes(self._sample_bytes), 0
+        self.read[source] += _utf8_bytes(text)
+        self._lowest[source].offer(text)
 
     def chunks(self) -> list[tuple[str, str]]:
-        """The chunks kept so far, each with its source, in the order of their hashes."""
-        return [(chunk, source) for _, _, chunk, source in sorted(self._heap, reverse=True)]
+        """(chunk, source) in the order of the hashes, each chunk once."""
+        self._shrink()
+        found: dict[int, tuple[str, str]] = {}
+        for source, lowest in self._lowest.items():
+            for digest, chunk in lowest.chunks():
+                found.setdefault(digest, (chunk, source))
+        return [found[digest] for digest in sorted(found)]
 
-
-def chunks_of(text: str, most: int = CHUNK_CHARACTERS) -> Iterator[str]:
-    """Cuts a text into chunks of at most ``most`` characters, after a line end where there is one."""
-    start = 0
-    while len(text) - start > most:
-        end = text.rfind("\n", start, start + most) + 1
-        if end <= start:
-            end = start + most
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:]
+    def _shrink(self) -> None:
+        held = {source: lowest.utf8_bytes for source, lowest in self._lowest.items()}
+        for source, quota in quotas(held, self.read, self._sample_bytes, self._least_bytes).items():
+            self._lowest[source].shrink(quota)
 
 
 def _texts(
     files: Sequence[InputFile],
+    names: Sequence[str],
     options: ReadOptions,
     counters: ReadCounters,
     scan_bytes: int,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, str]]:
+    """Yields (text, source), one source after the other."""
     on_disk = [_bytes_on_disk(file) for file in files]
-    for file, size in zip(files, on_disk, strict=True):
-        stop_at = counters.utf8_bytes + scan_bytes * size // sum(on_disk)
-        for document in read_documents(file, options, counters):
-            yield document.text, document.source
+    for number in sorted(range(len(files)), key=lambda number: (names[number], number)):
+        stop_at = counters.utf8_bytes + scan_bytes * on_disk[number] // sum(on_disk)
+        for document in read_documents(files[number], options, counters):
+            yield document.text, names[number]
             if on_progress is not None:
                 on_progress(counters.utf8_bytes)
             if counters.utf8_bytes >= stop_at:

@@ -1,20 +1,27 @@
-"""Trains a sentencepiece BPE model with byte fallback; writes it beside a ``tokenizer.json`` of the same vocabulary."""
+"""Trains a sentencepiece model (BPE or unigram) with byte fallback; writes it beside a ``tokenizer.json`` of the same ids."""
 
 import io
 import re
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import sentencepiece
 
 from megatron_style_data.atomic import atomic_write_bytes
 from megatron_style_data.errors import SettingError
 from megatron_style_data.tokenizer.progress import Progress
-from megatron_style_data.tokenizer.sentencepiece_to_json import write_transformers_files
+from megatron_style_data.tokenizer.sentencepiece_proto import with_rounded_scores
+from megatron_style_data.tokenizer.sentencepiece_to_json import SCORE_STEP, write_transformers_files
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT, PADDING, SPECIAL_TOKENS
 from megatron_style_data.tokenizer.transformers_files import MODEL_FILE
 
+Algorithm = Literal["bpe", "unigram"]
+
 UNKNOWN_PIECE = "<unk>"
+_SECONDS_BETWEEN_SIGNS = 1.0
 # Share of the characters of the texts that become pieces; the rarest others are spelt in bytes.
 _CHARACTER_COVERAGE = 0.9995
 
@@ -23,7 +30,9 @@ _REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
 SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
 
 
-def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, on_progress: Progress | None) -> None:
+def write_sentencepiece(
+    texts: Iterable[str], vocab_size: int, folder: Path, on_progress: Progress | None, *, algorithm: Algorithm = "bpe"
+) -> None:
     """Trains on ``texts`` and writes ``tokenizer.model`` with the files that transformers loads.
 
     The first ids are ``SPECIAL_TOKENS``, then ``<unk>`` (never used), then the 256 bytes. Spaces and line ends are kept
@@ -33,12 +42,16 @@ def write_sentencepiece(texts: Iterable[str], vocab_size: int, folder: Path, on_
         texts: Training texts; all of them are used.
         vocab_size: Size wanted, special tokens and bytes included.
         folder: An existing folder.
-        on_progress: Not used: the library has a log of hundreds of lines or nothing.
+        on_progress: Told every second that the training goes on; how far it is the library does not say.
+        algorithm: ``bpe`` merges frequent neighbours; ``unigram`` prunes a large vocabulary to the likeliest pieces.
 
     Raises:
         SettingError: ``vocab_size`` leaves no room for the characters of the texts.
     """
-    content = _train(_lines(texts), vocab_size)
+    with _signs_of_life(on_progress):
+        content = _train(_lines(texts), vocab_size, algorithm)
+    if algorithm == "unigram":
+        content = with_rounded_scores(content, SCORE_STEP, "the new model")
     atomic_write_bytes(folder / MODEL_FILE, content)
     write_transformers_files(content, folder)
 
@@ -57,13 +70,33 @@ def check_sentencepiece_vocab_size(vocab_size: int) -> None:
         )
 
 
-def _train(lines: Iterator[str], vocab_size: int) -> bytes:
+@contextmanager
+def _signs_of_life(on_progress: Progress | None) -> Iterator[None]:
+    """Calls ``on_progress`` from a thread of its own; the library lets other threads run while it trains."""
+    done = threading.Event()
+
+    def tell(on_progress: Progress) -> None:
+        while not done.wait(_SECONDS_BETWEEN_SIGNS):
+            on_progress("sentencepiece trains, and does not say how far it is", None)
+
+    thread = None if on_progress is None else threading.Thread(target=tell, args=(on_progress,), daemon=True)
+    if thread is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread is not None:
+            thread.join()
+
+
+def _train(lines: Iterator[str], vocab_size: int, algorithm: Algorithm) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=lines,
             model_writer=model,
-            model_type="bpe",
+            model_type=algorithm,
             vocab_size=vocab_size,
             hard_vocab_limit=False,
             byte_fallback=True,

@@ -1,8 +1,9 @@
-"""Trains a tokenizer of either kind, proves it, publishes its folder, and says how it treats the text."""
+"""Trains a tokenizer of any kind, proves it, publishes its folder, and says how it treats the text."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +42,10 @@ TRAINERS: Mapping[str, Trainer] = MappingProxyType(
     {
         "bpe": Trainer(check_bpe_vocab_size, BPE_TRAINERS),
         "sentencepiece": Trainer(check_sentencepiece_vocab_size, MappingProxyType({"auto": write_sentencepiece})),
+        "sentencepiece-unigram": Trainer(
+            check_sentencepiece_vocab_size,
+            MappingProxyType({"auto": partial(write_sentencepiece, algorithm="unigram")}),
+        ),
     }
 )
 

@@ -7,10 +7,15 @@ from types import MappingProxyType
 from megatron_style_data.tokenizer.bpe_training import OURS_FROM_CHARACTERS
 
 # Bytes of the process for nothing, and for a byte of the sample, rounded up from the peaks measured on 50 and 64 MB of
-# Chinese text at 32,000 tokens (docs/tokenizer.md). An estimate for other text and sizes.
+# Chinese text at 32,000 tokens (docs/tokenizer.md); unigram: 12.5 on 16 MB. An estimate for other text and sizes.
 _FOR_NOTHING = 150_000_000
 _BYTES_PER_BYTE: Mapping[tuple[str, str], float] = MappingProxyType(
-    {("bpe", "numba"): 22.0, ("bpe", "hf"): 80.0, ("sentencepiece", "auto"): 26.0}
+    {
+        ("bpe", "numba"): 22.0,
+        ("bpe", "hf"): 80.0,
+        ("sentencepiece", "auto"): 26.0,
+        ("sentencepiece-unigram", "auto"): 20.0,
+    }
 )
 _BYTES_PER_CHARACTER = 3
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
 from megatron_style_data.tokenizer import load_tokenizer
+from megatron_style_data.tokenizer.sentencepiece_proto import read_algorithm
 from zhgpt.cli.tokenizer import app
 
 LINES = ["天下大势，分久必合，合久必分。", "周末七国分争，并入于秦。", "及秦灭之后，楚、汉分争，又并入于汉。"] * 20
@@ -56,7 +57,7 @@ def test_training_says_what_was_read_dropped_and_made(corpus: Path, tmp_path: Pa
     for line in (
         r"reading 1 file: a\.jsonl\.gz",
         r"left out, as their names say no format: LICENSE",
-        r"read 60 documents, 0\.0 MB; 0\.0 MB for training \(an even sample of it\)",  # repeated lines count once
+        r"read 60 documents, 0\.0 MB; 0\.0 MB for training \(a sample of it, with each source's share\)",  # each line once
         r"dropped 1 not JSON, first: .*a\.jsonl\.gz, line 61: not JSON",
         r"training bpe, 400 tokens, on 0\.0 MB …; needs about 0\.2 GB of memory",
         rf"vocabulary   {tokenizer.vocab_size} tokens",
@@ -74,9 +75,13 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_said(corpus: Path, tmp_path: 
     assert re.search(r"vocabulary   \d+ tokens \(of 5,000: the text has no more to merge\)", output)
 
 
-def test_sentencepiece_is_a_kind(corpus: Path, tmp_path: Path) -> None:
-    assert train(corpus, tmp_path / "out", "--kind", "sentencepiece", "--vocab-size", 500).exit_code == 0
+@pytest.mark.parametrize(("kind", "algorithm"), [("sentencepiece", "bpe"), ("sentencepiece-unigram", "unigram")])
+def test_sentencepiece_has_two_kinds(corpus: Path, tmp_path: Path, kind: str, algorithm: str) -> None:
+    result = train(corpus, tmp_path / "out", "--kind", kind, "--vocab-size", 500)
+    assert result.exit_code == 0
+    assert f"training {kind}, 500 tokens, on 0.0 MB …; needs about 0.2 GB of memory" in result.output
     assert load_tokenizer(tmp_path / "out").kind == "sentencepiece"
+    assert read_algorithm((tmp_path / "out" / "tokenizer.model").read_bytes(), "it") == algorithm
 
 
 def test_both_trainers_write_the_same_tokenizer(corpus: Path, tmp_path: Path) -> None:
@@ -99,6 +104,8 @@ def test_progress_says_what_is_done_and_how_long_it_takes(monkeypatch: pytest.Mo
     on_progress("learning merges", 0.5)
     assert lines[0] == "  counting pieces of text: about 1% of the training done"
     assert re.fullmatch(r"  learning merges: about 50% of the training done, about \d+ s left", lines[1])
+    on_progress("sentencepiece trains, and does not say how far it is", None)
+    assert re.fullmatch(r"  sentencepiece trains, and does not say how far it is: \d+ s so far", lines[2])
 
 
 def test_a_sample_says_what_share_each_source_has(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.problems import dotted_keys
 
@@ -161,4 +162,4 @@ def test_dotted_keys_lists_every_setting_once() -> None:
     keys = dotted_keys()
     assert "optim.learning_rate" in keys
     assert len(keys) == len(set(keys))
-    assert all(key.count(".") == 1 for key in keys)
+    assert {key for key in keys if key.count(".") == 2} == {f"model.moe.{name}" for name in MoeSection.model_fields}

@@ -50,9 +50,12 @@ def test_a_tokenizer_json_without_a_config_is_taken_as_it_is(tokenizer_dir, tmp_
 
 
 @pytest.mark.parametrize("model_type", CONFIGS)
-def test_a_sentencepiece_tokenizer_trained_here_loads(tmp_path: Path, model_type: str) -> None:
-    train_sentencepiece(CORPUS, 480, tmp_path / "source")
+@pytest.mark.parametrize("unigram", [False, True])
+def test_a_sentencepiece_tokenizer_trained_here_loads(tmp_path: Path, model_type: str, unigram: bool) -> None:
+    train_sentencepiece(CORPUS, 480, tmp_path / "source", unigram=unigram)
     tokenizer = exported(tmp_path / "source", tmp_path / "out", model_type)
+    lone = exported(tmp_path / "source" / "tokenizer.model", tmp_path / "lone", model_type)
+    assert lone(CORPUS)["input_ids"] == tokenizer(CORPUS)["input_ids"]
     assert tokenizer.eos_token == "<|endoftext|>"
     assert (tmp_path / "out" / "tokenizer.model").is_file()
 
@@ -72,13 +75,24 @@ def test_a_foreign_bpe_model_is_written_as_tokenizer_json(tmp_path: Path, dummy_
     assert single(text)["input_ids"] == ids
 
 
-def test_a_model_that_cannot_be_written_exactly_is_copied_with_a_word(tmp_path: Path) -> None:
-    source = foreign_model(tmp_path / "source", model_type="unigram")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"model_type": "unigram"}, "it is a unigram model whose scores are not multiples of 1/16"),
+        ({"model_type": "bpe"}, "it has a normaliser, or no byte fallback"),
+    ],
+)
+def test_a_model_that_cannot_be_written_exactly_is_copied_with_a_word(
+    tmp_path: Path, options: dict[str, str], why: str
+) -> None:
+    source = foreign_model(tmp_path / "source", **options)
     out = tmp_path / "out"
     out.mkdir()
     result = export_tokenizer(source, out)
     assert result.note is not None
-    assert result.note.startswith("foreign.model was copied as it is: it cannot be written exactly as tokenizer.json")
+    assert result.note.startswith(
+        f"foreign.model was copied as it is: it cannot be written exactly as tokenizer.json ({why}"
+    )
     assert (out / "tokenizer.model").read_bytes() == (source / "foreign.model").read_bytes()
     assert not (out / "tokenizer.json").exists()
     assert result.end_of_text_id == result.padding_id == 2

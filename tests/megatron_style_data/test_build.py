@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
+from processes import alive, children
 
 from megatron_style_data.build import build
 from megatron_style_data.build_folder import path_building
 from megatron_style_data.build_settings import BuildProgress, BuildSettings
-from megatron_style_data.build_sources import source_names
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError, StorageError, UserError
 from megatron_style_data.indexed_dataset import IndexedDataset
 from megatron_style_data.manifest import load_manifest
 from megatron_style_data.publish import publish
-from megatron_style_data.readers import InputFile, ReadOptions
+from megatron_style_data.readers import ReadOptions
 from megatron_style_data.tokenizer import load_tokenizer
 
 SUFFIXES = (".bin", ".idx", ".meta.json")
@@ -150,14 +150,6 @@ def test_the_tokenizer_is_recorded_relative_to_a_dataset_above_it(settings: Buil
         (beside / file.name).write_bytes(file.read_bytes())
     assert build(replace(settings, tokenizer=str(beside))).manifest.tokenizer.path == "tokenizer"
     assert build(replace(settings, force=True)).manifest.tokenizer.path == settings.tokenizer
-
-
-def test_many_files_become_sources_by_folder() -> None:
-    files = [InputFile(Path(f"{folder}/{number}.txt"), f"{folder}/{number}.txt", "text")
-             for folder in "ab" for number in range(6)]  # fmt: skip
-    assert source_names(files, maximum=12) == [file.source for file in files]
-    assert source_names(files, maximum=11) == ["a"] * 6 + ["b"] * 6
-    assert source_names(files, maximum=1) == ["."] * 12
 
 
 def test_a_folder_of_text_files_holds_out_whole_files(
@@ -320,25 +312,6 @@ build(BuildSettings([inputs], tokenizer, Path(output), workers=2, valid_fraction
 """
 
 
-def descendants(process: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == process:
-            found.append(int(status.parent.name))
-    return found
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.fixture
 def slow_build(settings: BuildSettings, tmp_path: Path, texts: list[str]) -> Sequence[str]:
     """A command that encodes with two workers for some seconds."""
@@ -358,8 +331,8 @@ def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
-        (host,) = descendants(process.pid)
-        workers = [host, *descendants(host)]
+        (host,) = children(process.pid)
+        workers = [host, *children(host)]
         assert len(workers) == 3
         process.send_signal(ended_by)
         assert process.wait(30) != 0
@@ -375,19 +348,19 @@ def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(
 
 def test_a_killed_worker_ends_the_build_with_a_sentence(slow_build: Sequence[str], settings: BuildSettings) -> None:
     killed: list[int] = []
-    others = descendants(os.getpid())  # processes that other tests keep for the whole session
+    others = children(os.getpid())  # processes that other tests keep for the whole session
 
     def kill_one(progress: BuildProgress) -> None:
         if progress.stage == "encoding" and progress.documents and not killed:
-            host = next(process for process in descendants(os.getpid()) if process not in others)
-            killed.append(descendants(host)[0])
+            host = next(process for process in children(os.getpid()) if process not in others)
+            killed.append(children(host)[0])
             os.kill(killed[0], signal.SIGKILL)
 
     with pytest.raises(
         UserError, match=r"a worker of process \d+ was ended by SIGKILL while encoding; .* fewer --workers"
     ):
         build(replace(settings, workers=2), kill_one)
-    assert not any(alive(worker) for worker in descendants(os.getpid()) if worker not in others)
+    assert not any(alive(worker) for worker in children(os.getpid()) if worker not in others)
 
 
 def test_an_error_in_the_input_ends_the_workers_too(
@@ -398,10 +371,10 @@ def test_an_error_in_the_input_ends_the_workers_too(
     with open(large, "ab") as file:
         file.write(b'{"text": "\xff"}\n')
     refusing = replace(settings, workers=2, read=ReadOptions(on_bad="refuse"))
-    others = descendants(os.getpid())
+    others = children(os.getpid())
     with pytest.raises(BadDataError, match=r"large\.jsonl, line 301: byte 11 is 0xff"):
         build(refusing)
-    assert descendants(os.getpid()) == others
+    assert children(os.getpid()) == others
     assert not list(settings.output.parent.iterdir())
 
 

@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from zhgpt.evaluate.learning_verdict import Floor
-from zhgpt.report.plots import PLOTS, Curves, _centred_median, _condensed, _thinned, render_png, render_svg
+from zhgpt.report.drawing import Curves, thinned
+from zhgpt.report.plots import PLOTS, _centred_median, _condensed, render_png, render_svg
+from zhgpt.report.routing_plots import ROUTING_PLOTS, _load_table
 
 FLOOR = Floor(7.0, 5.0, 2.4, 1.7)
 
@@ -54,6 +56,39 @@ def test_nothing_to_draw_gives_no_picture(records: list[dict[str, Any]], plot: A
     assert render_svg(plot, Curves(records, FLOOR)) is None
 
 
+def _mixture(steps: int, layers: int = 2, experts: int = 4) -> Curves:
+    """A run of a mixture whose expert 0 takes more and more."""
+    records = [
+        _record(
+            step, expert_load_max=2.0, expert_load_min=0.1, router_loss=0.04, router_entropy=1.2, dropped_share=0.01
+        )
+        for step in range(1, steps + 1)
+    ]
+    routing = []
+    for step in range(1, steps + 1):
+        first = 1 / experts + step / steps / 2
+        load = [first, *[(1 - first) / (experts - 1)] * (experts - 1)]
+        routing.append({"step": step, "layers": [{"layer": layer, "load": load} for layer in range(layers)]})
+    return Curves(records, FLOOR, routing=routing)
+
+
+@pytest.mark.parametrize("plot", ROUTING_PLOTS, ids=lambda plot: plot.name)
+@pytest.mark.parametrize("curves", [_mixture(1), _mixture(30), _mixture(3000, 24, 64)], ids=["one", "short", "large"])
+def test_the_pictures_of_a_mixture_are_drawn_and_small(plot: Any, curves: Curves) -> None:
+    svg = render_svg(plot, curves)
+    assert svg is not None
+    assert len(svg) < 900_000
+    assert render_svg(plot, Curves(RUNS["long"], FLOOR)) is None, "a dense run has no such picture"
+
+
+def test_loads_are_shown_in_even_shares() -> None:
+    table, steps = _load_table(_mixture(30).routing)
+    assert table.shape == (8, 30)
+    assert table[:, -1] == pytest.approx([3.0, 1 / 3, 1 / 3, 1 / 3] * 2)
+    assert steps == [*range(1, 31), 30]
+    assert _load_table(_mixture(3000).routing)[0].shape == (8, 200)
+
+
 def test_a_picture_is_the_same_bytes_each_time() -> None:
     curves = Curves(RUNS["nan"], FLOOR)
     assert render_svg(PLOTS[0], curves) == render_svg(PLOTS[0], curves)
@@ -68,12 +103,12 @@ def test_a_png_is_a_png() -> None:
 def test_thinning_keeps_the_highest_and_the_lowest() -> None:
     points = [(step, 1.0) for step in range(10_000)]
     points[4321], points[8765] = (4321, 9.0), (8765, -9.0)
-    thinned = _thinned(points)
-    assert len(thinned) <= 1600
-    assert (4321, 9.0) in thinned
-    assert (8765, -9.0) in thinned
-    assert thinned == sorted(thinned)
-    assert _thinned(points[:100]) == points[:100]
+    kept = thinned(points)
+    assert len(kept) <= 1600
+    assert (4321, 9.0) in kept
+    assert (8765, -9.0) in kept
+    assert kept == sorted(kept)
+    assert thinned(points[:100]) == points[:100]
 
 
 def test_condensing_takes_the_median_of_each_stretch() -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from zhgpt.errors import MissingInputError, StorageError
+from zhgpt.report.drawing import Curves
 from zhgpt.report.page import build_page, curves_of
-from zhgpt.report.plots import PLOTS, Curves, render_svg
+from zhgpt.report.plots import PLOTS, render_svg
 from zhgpt.report.recorded_run import read_run
 from zhgpt.report.write import render, write_report
 

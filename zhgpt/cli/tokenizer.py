@@ -41,13 +41,16 @@ def train(
     ],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
     vocab_size: Annotated[int, typer.Option(help="Tokens, with the 256 bytes and the special ones.")] = 32_000,
-    kind: Annotated[Literal["bpe", "sentencepiece"], typer.Option(help="Byte-level BPE, or sentencepiece.")] = "bpe",
+    kind: Annotated[
+        Literal["bpe", "sentencepiece", "sentencepiece-unigram"],
+        typer.Option(help="Byte-level BPE, or sentencepiece's BPE or unigram."),
+    ] = "bpe",
     trainer: Annotated[
         Literal["auto", "numba", "hf"],
         typer.Option(help="Of bpe, all with the same result: ours, HF's, or the faster one for so much text."),
     ] = "auto",
     sample_bytes: Annotated[
-        int, typer.Option(help="Most text to train on, in UTF-8 bytes; drawn evenly from the corpus.")
+        int, typer.Option(help="Most text to train on, in UTF-8 bytes; each source gives its share.")
     ] = DEFAULT_SAMPLE_BYTES,
     scan_bytes: Annotated[
         int, typer.Option(help="Most text to read for it; of a larger corpus, the beginning of each file.")
@@ -125,7 +128,7 @@ def _print_inputs(files: list[InputFile], left_out: list[Path]) -> None:
 
 
 def _print_sample(sample: TextSample, counters: ReadCounters) -> None:
-    whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "an even sample of it"
+    whole = "all of it" if sample.utf8_bytes == sample.read_bytes else "a sample of it, with each source's share"
     typer.echo(
         f"read {sample.read_documents:,} documents, {_megabytes(sample.read_bytes)}; "
         f"{_megabytes(sample.utf8_bytes)} for training ({whole})"
@@ -170,14 +173,17 @@ def _reading_lines() -> Callable[[int], None]:
 
 
 def _training_lines() -> Progress:
-    """Progress of the training: one line every few seconds, with about how long it still takes."""
+    """Progress of the training: one line every few seconds, with about how long it still takes where that is known."""
     started = printed = time.monotonic()
 
-    def on_progress(what: str, share: float) -> None:
+    def on_progress(what: str, share: float | None) -> None:
         nonlocal printed
         now = time.monotonic()
         if now - printed >= _SECONDS_BETWEEN_LINES:
             printed = now
+            if share is None:
+                typer.echo(f"  {what}: {duration_text(now - started)} so far")
+                return
             left = f", about {duration_text((now - started) * (1 - share) / share)} left" if share > 0.05 else ""
             typer.echo(f"  {what}: about {share:.0%} of the training done{left}")
 

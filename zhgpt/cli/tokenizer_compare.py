@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from megatron_style_data.tokenizer.comparison import TokenizerFit
+    from zhgpt.cli.tokenizer_trial import TrialSettings
     from zhgpt.config.schema import RunConfig
 
 _DOMAIN_BYTES = 2_000_000
@@ -39,6 +40,13 @@ def compare(
         str | None, typer.Option(help="The token that ends a document, where the files do not say.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="A picture to write: .png or .svg.")] = None,
+    train_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Also train a model with each, for so many steps with the first and on equal bytes of text with the others: "
+            "the one of --config or --hidden-size and --layers, else the demo's.",
+        ),
+    ] = None,
 ) -> None:
     """Compare tokenizers on the same texts."""
     from megatron_style_data.errors import SettingError
@@ -47,6 +55,8 @@ def compare(
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise SettingError(f"--plot {plot}: expected a name that ends in .png or .svg.")
+    if train_steps is not None and train_steps < 1:
+        raise SettingError(f"--train-steps {train_steps}: expected at least 1.")
     model = _model(config, hidden_size, layers)
     texts = _texts(text, by, domain_bytes, text_field)
     names = _names(tokenizers)
@@ -58,6 +68,12 @@ def compare(
     _print_table("bytes a token", _by_domain(fits, "bytes_per_token", "{:.2f}"))
     _print_table("Han characters cut across tokens", _split_rows(fits))
     _print_table("", _vocabulary_rows(fits, model))
+    if train_steps is not None:
+        from zhgpt.cli.tokenizer_trial import TrialSettings
+
+        shape = _shape_overrides(hidden_size, layers)
+        settings = TrialSettings(text, text_field, end_of_text, config, shape, train_steps)
+        _print_trials(dict(zip(names, tokenizers, strict=True)), settings)
     if plot is not None:
         from megatron_style_data.atomic import atomic_write_bytes
         from zhgpt.report.tokenizer_plot import render_comparison
@@ -146,6 +162,32 @@ def _model(config: Path | None, hidden_size: int | None, layers: int | None) -> 
     rest: Mapping[str, Any] = {"steps": 1, "global_batch_size": 1, "micro_batch_size": 1}
     values = {"data": {"train": "none"}, "train": rest, "model": shape}
     return validate_run_config(values, Origins("--hidden-size and --layers", {}))
+
+
+def _shape_overrides(hidden_size: int | None, layers: int | None) -> tuple[str, ...]:
+    """The size that was asked for, as `_model` has it, for a recipe."""
+    if hidden_size is None:
+        return ()
+    heads = max(1, hidden_size // 64)
+    return (
+        f"model.hidden_size={hidden_size}",
+        f"model.num_hidden_layers={layers}",
+        f"model.num_attention_heads={heads}",
+        f"model.num_key_value_heads={heads}",
+    )
+
+
+def _print_trials(tokenizers: Mapping[str, Path], settings: "TrialSettings") -> None:
+    from zhgpt.cli.tokenizer_trial import trials
+
+    found = dict(trials(tokenizers, settings, typer.echo))
+    rows: list[Sequence[str]] = [("tokenizer", *found)]
+    rows.append(("steps", *(f"{trial.steps:,}" for trial in found.values())))
+    rows.append(("text trained on, MB", *(f"{trial.utf8_bytes / 1e6:.2f}" for trial in found.values())))
+    rows.append(("epochs", *(f"{trial.epochs:.2f}" for trial in found.values())))
+    rows.append(("held-out bits per byte", *(f"{trial.bits_per_byte:.4f}" for trial in found.values())))
+    _print_table("trained on equal bytes of text", rows)
+    typer.echo("lower is better; one run each, so small differences may be chance")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -74,6 +74,7 @@ class RunNumbers:
         flops_per_token: forward and backward.
         train_tokens: tokens of the train split, of all sources together; None when no dataset was read.
         sources: what a blend takes from each of its sources; empty for one dataset.
+        active_parameters: of a mixture of experts those that a token passes; None: all.
     """
 
     parameters: int
@@ -81,6 +82,12 @@ class RunNumbers:
     flops_per_token: int
     train_tokens: int | None = None
     sources: tuple[SourceReading, ...] = ()
+    active_parameters: int | None = None
+
+    @property
+    def active(self) -> int:
+        """Parameters that a token passes: what tokens a parameter and learning rates are counted by."""
+        return self.parameters if self.active_parameters is None else self.active_parameters
 
 
 def warnings_for(
@@ -119,17 +126,21 @@ def usual_learning_rate(parameters: int) -> float:
     raise AssertionError("the table covers every size between its first and last row")
 
 
+def _kind(numbers: RunNumbers) -> str:
+    return "" if numbers.active == numbers.parameters else "active "
+
+
 def _data_warnings(plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
-    ratio = plan.total_tokens / numbers.parameters
+    ratio = plan.total_tokens / numbers.active
     if ratio < TOKENS_PER_PARAMETER * NEAR_ENOUGH:
-        steps = math.ceil(TOKENS_PER_PARAMETER * numbers.parameters / plan.tokens_per_step)
+        steps = math.ceil(TOKENS_PER_PARAMETER * numbers.active / plan.tokens_per_step)
         meaning = (
             "so little teaches which tokens are frequent and not much else: expect repetition"
             if ratio < 1
             else "the model will be undertrained, and more tokens improve it more than any other setting"
         )
         yield (
-            f"the run trains {count_text(numbers.parameters)} parameters on {count_text(plan.total_tokens)} tokens: "
+            f"the run trains {count_text(numbers.active)} {_kind(numbers)}parameters on {count_text(plan.total_tokens)} tokens: "
             f"{ratio:.2g} tokens a parameter where about {TOKENS_PER_PARAMETER:.0f} is usual (Hoffmann et al. 2022); "
             f"{meaning}. About {steps:,} steps of this batch would reach it, or a smaller model."
         )
@@ -168,14 +179,14 @@ def source_warnings(sources: Sequence[SourceReading]) -> Iterator[str]:
 
 
 def _optimizer_warnings(config: RunConfig, numbers: RunNumbers) -> Iterator[str]:
-    rate, usual = config.optim.learning_rate, usual_learning_rate(numbers.parameters)
+    rate, usual = config.optim.learning_rate, usual_learning_rate(numbers.active)
     low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
     if rate < low or rate > high:
         kind = "a fine-tuning value" if rate <= FINE_TUNING_RATE else "low" if rate < low else "high"
         outcome = "the model would hardly learn" if rate < low else "the loss may diverge"
-        source = "GPT-3's table" if numbers.parameters >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        source = "GPT-3's table" if numbers.active >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
         yield (
-            f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.parameters)} parameters: pretraining "
+            f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.active)} {_kind(numbers)}parameters: pretraining "
             f"takes about {usual:.1e} ({source}), {low:.0e} to {high:.0e} at most; {outcome}."
         )
     yield from _schedule_warnings(config)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from zhgpt.config.data_checks import data_problems
+from zhgpt.config.moe_checks import moe_problems
 
 if TYPE_CHECKING:
     from zhgpt.config.schema import ModelSection, RunConfig
@@ -21,6 +22,7 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_batch_problems(config),
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),
+        *_expert_parallel_problems(config),
     ]
 
 
@@ -46,9 +48,24 @@ def _launch_problems(config: "RunConfig") -> list[str]:
     return []
 
 
+def _expert_parallel_problems(config: "RunConfig") -> list[str]:
+    ep_size, moe = config.train.ep_size, config.model.moe
+    if ep_size == 1:
+        return []
+    if moe is None:
+        return [f"train.ep_size {ep_size}: the model has no experts to share; leave it out, or give model.moe"]
+    if moe.layer == "reference":
+        return [f"train.ep_size {ep_size}: the reference layer has all experts on each rank; take layer dropless"]
+    return [
+        f"train.ep_size {ep_size} does not divide the {count} experts of a layer (model.moe)"
+        for count in sorted({moe.num_experts, *moe.num_experts_by_layer})
+        if count % ep_size
+    ]
+
+
 def model_problems(model: "ModelSection", sequence_length: int) -> list[str]:
     """What is wrong with the model's shape, whether or not its open values are filled in."""
-    problems = [*_head_problems(model), *_other_type_problems(model)]
+    problems = [*_head_problems(model), *_other_type_problems(model), *moe_problems(model)]
     if model.max_position_embeddings is not None and model.max_position_embeddings < sequence_length:
         problems.append(
             f"model.max_position_embeddings {model.max_position_embeddings} is less than data.sequence_length "

@@ -7,6 +7,7 @@ from typing import Any
 from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
+from zhgpt.config.moe_checks import experts_in
 from zhgpt.config.quantities import count_text
 from zhgpt.config.schema import ModelSection, RunConfig
 
@@ -49,16 +50,19 @@ def run_facts(
     numbers: RunNumbers,
 ) -> dict[str, str]:
     """One line a subject, by name: model, parameters, compute, batch, length, data, optimizer, schedule, precision."""
+    experts = describe_experts(model, config.train.ep_size)
     facts = {
         "model": describe_model(model),
+        **({"experts": experts} if experts else {}),
         "parameters": f"{numbers.parameters:,} ({count_text(numbers.parameters)}): "
         f"{count_text(numbers.embedding_parameters)} in tables, "
-        f"{count_text(numbers.parameters - numbers.embedding_parameters)} in layers",
+        f"{count_text(numbers.parameters - numbers.embedding_parameters)} in layers"
+        + (f"; {count_text(numbers.active)} are active for a token" if model.moe else ""),
         "compute": f"{numbers.flops_per_token:.3g} FLOPs a token, {numbers.flops_per_token * plan.tokens_per_step:.3g} "
         f"a step, {numbers.flops_per_token * plan.total_tokens:.3g} in all",
         "batch": describe_batch(plan),
         "length": f"{plan.steps:,} steps × {plan.tokens_per_step:,} tokens = {count_text(plan.total_tokens)} tokens = "
-        f"{plan.total_tokens / numbers.parameters:.3g} tokens a parameter",
+        f"{plan.total_tokens / numbers.active:.3g} tokens {'an active' if model.moe else 'a'} parameter",
     }
     if numbers.sources and numbers.train_tokens is not None:
         facts["data"] = f"blend of {len(numbers.sources)} sources, {numbers.train_tokens:,} tokens to train on"
@@ -109,6 +113,26 @@ def describe_model(model: ModelSection) -> str:
     return (
         f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, {heads}, feed-forward "
         f"{model.intermediate_size}, {vocabulary}"
+    )
+
+
+def describe_experts(model: ModelSection, ep_size: int) -> str:
+    """The mixture of experts of a resolved model in one line; empty for a dense one."""
+    moe = model.moe
+    if moe is None:
+        return ""
+    counts = experts_in(moe, model.num_hidden_layers)
+    numbers = "/".join(str(count) for count in dict.fromkeys(counts.values()))
+    shared = f" + {moe.n_shared_experts} shared" if moe.n_shared_experts else ""
+    balanced = [f"auxiliary loss {moe.router_aux_loss_coef:g} ({moe.router_aux_loss_scope})"] * bool(
+        moe.router_aux_loss_coef
+    )
+    balanced += [f"selection bias {moe.bias_update_rate:g}"] * bool(moe.bias_update_rate)
+    capacity = f", capacity factor {moe.capacity_factor:g}" if moe.layer == "deepspeed" and moe.drop_tokens else ""
+    return (
+        f"{moe.layer}: top-{moe.num_experts_per_tok} of {numbers}{shared} of width {moe.moe_intermediate_size} in "
+        f"{len(counts)} of {model.num_hidden_layers} layers{capacity}, balanced by {' and '.join(balanced) or 'nothing'}, "
+        f"expert-parallel size {ep_size}"
     )
 
 

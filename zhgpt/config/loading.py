@@ -81,7 +81,7 @@ def _apply_override(values: dict[str, Any], override: str, origins: Origins) -> 
     if not equals or not key:
         raise SettingError(f"override '{override}': expected key=value, as in train.steps=1000")
     value = parse_yaml(text, f"override {override}").value
-    section, dot, name = key.partition(".")
+    section, dot, _ = key.partition(".")
     if not dot and section in RunConfig.model_fields:
         raise SettingError(
             f"override {override}: {section} is a section; name one setting, as in "
@@ -90,10 +90,21 @@ def _apply_override(values: dict[str, Any], override: str, origins: Origins) -> 
     origins.overrides[key] = override
     if not dot:
         values[section] = value
-        return
-    inside = values.setdefault(section, {})
-    if isinstance(inside, Mapping):
-        values[section] = {**inside, name: value}
+    elif isinstance(values.get(section) or {}, Mapping):  # else the section itself is wrong, and told so
+        _set_inside(values, key.split("."), value)
+
+
+def _set_inside(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value below nested sections, making those that are not there; below a list or number it is an unknown key."""
+    name, *below = path
+    inside = values.get(name) or {}
+    if not below:
+        values[name] = value
+    elif isinstance(inside, Mapping):
+        values[name] = dict(inside)
+        _set_inside(values[name], below, value)
+    else:
+        values[".".join(path)] = value
 
 
 __all__ = ["Origins", "load_run_config", "resolve_model", "run_config_to_yaml", "validate_run_config"]

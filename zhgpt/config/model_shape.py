@@ -1,6 +1,7 @@
 """Fills in what a model's section left open."""
 
 from zhgpt.config.checks import model_problems
+from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.errors import SettingError
 
@@ -27,15 +28,23 @@ def resolve_model(config: RunConfig, vocab_size: int) -> ModelSection:
     if problems:
         raise SettingError("\n".join(problems))
     heads, hidden = model.num_attention_heads, model.hidden_size
+    intermediate = model.intermediate_size or default_intermediate_size(model.model_type, hidden)
     return model.model_copy(
         update={
             "vocab_size": model.vocab_size or vocab_size,
             "num_key_value_heads": model.num_key_value_heads or heads,
             "head_dim": model.head_dim or hidden // heads,
-            "intermediate_size": model.intermediate_size or default_intermediate_size(model.model_type, hidden),
+            "intermediate_size": intermediate,
             "max_position_embeddings": model.max_position_embeddings or config.data.sequence_length,
+            "moe": _resolve_moe(model.moe, intermediate),
         }
     )
+
+
+def _resolve_moe(moe: MoeSection | None, intermediate_size: int) -> MoeSection | None:
+    if moe is None or moe.moe_intermediate_size is not None:
+        return moe
+    return moe.model_copy(update={"moe_intermediate_size": intermediate_size})
 
 
 def default_intermediate_size(model_type: str, hidden_size: int) -> int:

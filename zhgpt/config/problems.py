@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -73,7 +73,7 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
     where = origins.of(key)
     if kind in ("extra_forbidden", "invalid_key"):
         yield f"{where}: {unknown_key_sentence(key)}"
-    elif kind == "missing" and key.count(".") == 2:
+    elif kind == "missing" and key.count(".") == 2 and item_model(key) is None:
         yield f"{where}: {setting}: expected one more item, found {spell(found)}"
     elif kind == "missing":
         yield f"{where if item_model(key) else origins.file}: {_missing_sentence(key)}"
@@ -130,12 +130,17 @@ def section_model(section: str) -> type[Section] | None:
 
 
 def item_model(key: str) -> type[Section] | None:
-    """The model of the items of a list of sections (`data.blend.0.weight` is in one), or None."""
+    """The section inside a section that a key is in, or None: `model.moe.num_experts`, `data.blend.0.weight`."""
     section, *names = key.split(".")
     model = section_model(section)
-    if model is None or len(names) < 3 or names[0] not in model.model_fields:
+    if model is None or len(names) < 2 or names[0] not in model.model_fields:
         return None
-    waiting = [model.model_fields[names[0]].annotation]
+    return inner_section(model.model_fields[names[0]].annotation)
+
+
+def inner_section(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, optional or as the items of a list, or None."""
+    waiting = [annotation]
     while waiting:
         annotation = waiting.pop()
         if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -145,13 +150,22 @@ def item_model(key: str) -> type[Section] | None:
 
 
 def dotted_keys() -> list[str]:
-    """Every setting as `section.key`, in the schema's order."""
+    """Every setting as `section.key`, those of a section inside one as `section.name.key`, in the schema's order."""
     keys = []
     for section in RunConfig.model_fields:
         model = section_model(section)
         assert model is not None, f"section {section} is not a model"
-        keys += [f"{section}.{name}" for name in model.model_fields]
+        for name, info in model.model_fields.items():
+            inner = inner_section(info.annotation)
+            nested = inner is not None and not is_list(info.annotation)
+            keys += [f"{section}.{name}"]
+            keys += [f"{section}.{name}.{below}" for below in inner.model_fields] if nested and inner else []
     return keys
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether a field holds a list, also where it may be left out."""
+    return get_origin(annotation) is tuple or any(is_list(part) for part in get_args(annotation))
 
 
 def unknown_key_sentence(key: str) -> str:
@@ -172,7 +186,7 @@ def unknown_key_sentence(key: str) -> str:
             "--deepspeed_config"
         )
     meant = FAMILIAR_NAMES.get(last) or RUN_CONFIG_OWNS.get(last)
-    if not name and not meant and last not in (known.split(".")[1] for known in dotted_keys()):
+    if not name and not meant and last not in (known.rpartition(".")[2] for known in dotted_keys()):
         sections = difflib.get_close_matches(section, list(RunConfig.model_fields), n=1)
         if sections:
             return f"unknown section {section}; did you mean {sections[0]}?"
@@ -183,8 +197,8 @@ def unknown_key_sentence(key: str) -> str:
 def _near_keys(key: str, last: str) -> list[str]:
     """Up to two settings whose dotted name, or whose own name, resembles the key."""
     keys = dotted_keys()
-    same_name = [candidate for candidate in keys if candidate.split(".")[1] == last]
-    by_name = {candidate.split(".")[1]: candidate for candidate in reversed(keys)}
+    same_name = [candidate for candidate in keys if candidate.rpartition(".")[2] == last]
+    by_name = {candidate.rpartition(".")[2]: candidate for candidate in reversed(keys)}
     near = difflib.get_close_matches(key, keys, n=2, cutoff=0.75)
     near += [by_name[name] for name in difflib.get_close_matches(last, list(by_name), n=2, cutoff=0.75)]
     return list(dict.fromkeys(same_name + near))[:2]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from zhgpt.config.ownership import REFUSED_IN_JSON, REFUSED_ZERO_KEYS, RUN_CONFIG_OWNS
-from zhgpt.config.problems import item_model, section_model
+from zhgpt.config.problems import inner_section, is_list, section_model
 from zhgpt.config.schema import RunConfig
 from zhgpt.config.section import Section
 from zhgpt.config.zero_keys import DEEPSPEED_OWNS, ZERO_KEYS, Key
@@ -42,12 +42,13 @@ def settings_table() -> str:
 
 
 def _setting_rows(key: str, field: FieldInfo) -> list[str]:
-    """The row of a setting; where it is a list of sections, also those of the keys of an item."""
+    """The row of a setting; where it is a section or a list of sections, also those of the keys below."""
     meaning = " ".join((field.description or "").split())
     rows = [f"| `{key}` | {_type_text(field)} | {_default_text(key, field)} | {meaning} |"]
-    item = item_model(f"{key}.0.")
-    for name, inner in (item.model_fields if item else {}).items():
-        rows += _setting_rows(f"{key}[].{name}", inner)
+    below = inner_section(field.annotation)
+    place = f"{key}[]" if is_list(field.annotation) else key
+    for name, inner in (below.model_fields if below else {}).items():
+        rows += _setting_rows(f"{place}.{name}", inner)
     return rows
 
 
@@ -146,6 +147,8 @@ def _annotation_text(annotation: Any) -> str:
     if origin is tuple:
         words = _annotation_text(arguments[0])
         return f"list of {words}s" if arguments[-1] is Ellipsis else f"{len(arguments)} {words}s"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "keys below"
     return TYPE_WORDS[annotation]
 
 

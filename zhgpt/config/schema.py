@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
+from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.section import Real, Section, Switch, Whole
 from zhgpt.config.values import check_run_name, default_warmup_steps
 
@@ -77,6 +78,8 @@ class ModelSection(Section):
     attention_backend: Literal["auto", "reference", "sdpa", "flash2", "torch_varlen"] = "auto"
     """Attention kernel; `auto` takes the first of flash2, torch_varlen, sdpa that can run here and says why. A kernel
     named here that cannot run stops the run."""
+    moe: MoeSection | None = None
+    """Mixture of experts in place of feed-forward layers (docs/moe.md). Left out: a dense model."""
 
     @property
     def padded_vocab_size(self) -> int:
@@ -137,6 +140,12 @@ class TrainSection(Section):
     """Number format of the model's arithmetic. Gradients are accumulated in fp32 in any case."""
     activation_checkpointing: Switch = False
     """Whether blocks are computed again in the backward pass instead of kept: less memory, about a third more work."""
+    initial_weights: str | None = None
+    """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
+    may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""
+    ep_size: Whole = Field(default=1, gt=0)
+    """Expert-parallel size: ranks that share one set of experts (consecutive ranks). Divides the number of ranks and of
+    experts; 1: every rank has all experts."""
 
 
 class EvaluateSection(Section):

@@ -111,6 +111,7 @@ def run_problems(
             f"communication_data_type fp16 with train.precision {precision}: gradients past 65504 would "
             "become infinite; take bf16 or fp32"
         )
+    problems += _mixture_problems(config, stage, world_size)
     hpz = zero.get("zero_hpz_partition_size", 1)
     if hpz < 1 or world_size % hpz:
         fitting = ", ".join(str(size) for size in range(1, world_size + 1) if world_size % size == 0)
@@ -127,6 +128,29 @@ def run_problems(
         problems.append("zero_optimization.offload_optimizer.ratio below 1 keeps a part on the GPU, and there is none")
     if ds_json.get("aio", {}).get("use_gds") and accelerator == "cpu":
         problems.append("aio.use_gds (GPU direct storage) needs a GPU")
+    return problems
+
+
+def _mixture_problems(config: "RunConfig", stage: int, world_size: int) -> list[str]:
+    """What a mixture of experts needs of the ranks and of ZeRO (deepspeed/runtime/engine.py)."""
+    moe, ep_size = config.model.moe, config.train.ep_size
+    if moe is None:
+        return []
+    problems = []
+    if world_size % ep_size:
+        fitting = ", ".join(str(size) for size in range(1, world_size + 1) if world_size % size == 0)
+        problems.append(f"train.ep_size {ep_size} does not divide world size {world_size}; these do: {fitting}")
+    if stage == 3 and (moe.layer == "deepspeed" or ep_size > 1):
+        which = "DeepSpeed's own mixture" if moe.layer == "deepspeed" else "experts that are shared out over ranks"
+        problems.append(
+            f"ZeRO stage 3 cannot hold {which}; take ZeRO stage 2 (ds_configs/moe_zero2.json), or model.moe.layer=dropless "
+            "with train.ep_size=1"
+        )
+    if moe.layer == "reference" and (stage > 1 or config.train.precision != "fp32"):
+        problems.append(
+            "model.moe.layer reference is for comparing: it runs in fp32 with ZeRO stage 0 or 1, because not every expert gets "
+            "a gradient in every step; take dropless"
+        )
     return problems
 
 

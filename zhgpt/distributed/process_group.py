@@ -23,6 +23,7 @@ from zhgpt.distributed.environment import (
     threads_for_rank,
     use_private_extensions_folder,
 )
+from zhgpt.distributed.memory import keep_freed_memory
 from zhgpt.errors import SettingError, StorageError, UserError
 
 T = TypeVar("T")
@@ -145,6 +146,7 @@ def join_ranks(
             that it concerns.
     """
     torch.set_num_threads(threads_for_rank(environment.local_world_size))
+    keep_freed_memory(accelerator)
     device = torch.device("cpu")
     if accelerator == "cuda":
         if environment.local_world_size > torch.cuda.device_count():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from megatron_style_data.tokenizer import PADDING, Tokenizer, load_tokenizer
-from megatron_style_data.tokenizer.sentencepiece_proto import read_pieces
 from megatron_style_data.tokenizer.sentencepiece_to_json import definition_of
 from zhgpt.errors import BadDataError, MissingInputError
 
@@ -42,8 +41,8 @@ def export_tokenizer(tokenizer_dir: Path, out_dir: Path) -> ExportedTokenizer:
     """Write the tokenizer's files into ``out_dir``.
 
     A folder with ``tokenizer.json`` is copied. A lone sentencepiece ``.model`` is copied and written as
-    ``tokenizer.json`` too where that gives the same ids; where it does not (another algorithm than BPE, a normaliser),
-    the note says so.
+    ``tokenizer.json`` too where that gives the same ids; where it does not (a unigram model trained elsewhere, a
+    normaliser), the note says so.
 
     Raises:
         MissingInputError: there is no tokenizer in ``tokenizer_dir``.
@@ -97,8 +96,9 @@ def _write_sentencepiece(source: Path, tokenizer: Tokenizer, out_dir: Path) -> s
     file = source if source.is_file() else next(iter(sorted(source.glob("*.model"))))
     shutil.copyfile(file, out_dir / "tokenizer.model")
     expected = tokenizer.encode_batch(list(PROBE_TEXTS))
-    plain = definition_of(read_pieces(file.read_bytes(), str(file)))
-    for definition in (plain, _with_dummy_prefix(plain)):
+    plain = definition_of(file.read_bytes(), str(file))
+    why = plain if isinstance(plain, str) else "it has a normaliser, or no byte fallback"
+    for definition in [] if isinstance(plain, str) else [plain, _with_dummy_prefix(plain)]:
         text = json.dumps(definition, ensure_ascii=False)
         found = Definition.from_str(text).encode_batch(list(PROBE_TEXTS), add_special_tokens=False)
         if [encoding.ids for encoding in found] == expected:
@@ -106,8 +106,8 @@ def _write_sentencepiece(source: Path, tokenizer: Tokenizer, out_dir: Path) -> s
             _write_config(tokenizer, out_dir)
             return None
     return (
-        f"{file.name} was copied as it is: it cannot be written exactly as tokenizer.json (another algorithm than BPE, "
-        "or a normaliser), so AutoTokenizer does not load it; use sentencepiece with the tokenizer.model beside the model."
+        f"{file.name} was copied as it is: it cannot be written exactly as tokenizer.json ({why}), so AutoTokenizer does "
+        "not load it; use sentencepiece with the tokenizer.model beside the model."
     )
 
 

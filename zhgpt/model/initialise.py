@@ -9,23 +9,37 @@ import torch
 from torch import Tensor, nn
 
 from zhgpt.config.schema import ModelSection
+from zhgpt.model.moe.names import canonical_parts
 from zhgpt.model.shape import DecoderShape, decoder_shape
 
 RESIDUAL_PROJECTIONS = ("o_proj.weight", "down_proj.weight")
 
 
 @torch.no_grad()
-def initialise_weights(module: nn.Module, model: ModelSection, seed: int) -> None:
+def initialise_weights(
+    module: nn.Module, model: ModelSection, seed: int, *, ep_rank: int = 0, ep_size: int = 1
+) -> None:
     """Set every parameter of a whole (not yet partitioned) ``CausalLM``.
 
     Matrices and tables: normal(0, ``initializer_range``), the two projections that write into the residual stream of
     each layer scaled by 1 / sqrt(2 * layers) (GPT-2 paper, section 2.3); norm weights 1, biases 0, padded vocabulary
     rows 0. Each parameter has a generator seeded by (seed, name) and draws on the CPU in fp32, so its values do not
-    depend on the world size, the device, the dtype, the padding or the order of the parameters.
+    depend on the world size, the device, the dtype, the padding or the order of the parameters; those of an expert, which
+    is known by its global number, not on how the experts are stored and shared out either.
+
+    Args:
+        module: its memory is overwritten.
+        model: the resolved section.
+        seed: ``run.seed``.
+        ep_rank: this rank's place among those that share the experts.
+        ep_size: how many they are.
     """
     shape = decoder_shape(model)
-    for name, parameter in module.named_parameters():
-        parameter.copy_(_first_values(name, parameter, shape, model.initializer_range, seed))
+    local_experts = {f"model.layers.{layer}.mlp": count // ep_size for layer, count in shape.experts.items()}
+    for running_name, parameter in module.named_parameters():
+        layer = running_name.partition(".mlp.")[0] + ".mlp"
+        for name, values in canonical_parts(running_name, parameter, ep_rank, local_experts.get(layer, 0)):
+            values.copy_(_first_values(name, values, shape, model.initializer_range, seed))
 
 
 def _first_values(name: str, parameter: Tensor, shape: DecoderShape, deviation: float, seed: int) -> Tensor:

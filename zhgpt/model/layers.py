@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zhgpt.model.attention import AttentionBackend
+from zhgpt.model.moe.make import make_mixture
+from zhgpt.model.moe.routing import RoutingTape
 from zhgpt.model.packing import Packing
 from zhgpt.model.shape import DecoderShape
 
@@ -129,10 +131,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """GPT-2's two matrices with GELU in its tanh form (transformers' ``gelu_new``)."""
 
-    def __init__(self, shape: DecoderShape) -> None:
+    def __init__(self, hidden_size: int, width: int, *, bias: bool) -> None:
         super().__init__()
-        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.biases)
-        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=shape.biases)
+        self.up_proj = Linear(hidden_size, width, bias=bias)
+        self.down_proj = Linear(width, hidden_size, bias=bias)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Return (B, S, D)."""
@@ -142,11 +144,11 @@ class FeedForward(nn.Module):
 class GatedFeedForward(nn.Module):
     """SwiGLU: silu(gate) * up, then down (Shazeer 2020, arXiv 2002.05202)."""
 
-    def __init__(self, shape: DecoderShape) -> None:
+    def __init__(self, hidden_size: int, width: int, *, bias: bool) -> None:
         super().__init__()
-        self.gate_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.biases)
-        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.biases)
-        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=shape.biases)
+        self.gate_proj = Linear(hidden_size, width, bias=bias)
+        self.up_proj = Linear(hidden_size, width, bias=bias)
+        self.down_proj = Linear(width, hidden_size, bias=bias)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Return (B, S, D)."""
@@ -154,16 +156,31 @@ class GatedFeedForward(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Attention, then feed-forward, each behind a norm and added to the residual stream."""
+    """Attention, then feed-forward or a mixture of experts, each behind a norm and added to the residual stream."""
 
-    def __init__(self, shape: DecoderShape, backend: AttentionBackend) -> None:
+    def __init__(self, shape: DecoderShape, backend: AttentionBackend, layer: int, ep_size: int) -> None:
         super().__init__()
+        self.is_mixture = layer in shape.experts
         self.input_layernorm = make_norm(shape)
         self.self_attn = Attention(shape, backend)
         self.post_attention_layernorm = make_norm(shape)
-        self.mlp = GatedFeedForward(shape) if shape.gated_feed_forward else FeedForward(shape)
+        self.mlp = make_mlp(shape, layer, ep_size)
 
-    def forward(self, x_BSD: Tensor, inputs: LayerInputs) -> Tensor:
-        """Return the residual stream (B, S, D) after this layer."""
+    def forward(
+        self, x_BSD: Tensor, inputs: LayerInputs, tape: RoutingTape | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the residual stream (B, S, D) after this layer, and of a mixture in training its router's losses."""
         x_BSD = x_BSD + self.self_attn(self.input_layernorm(x_BSD), inputs)
-        return cast(Tensor, x_BSD + self.mlp(self.post_attention_layernorm(x_BSD)))
+        normed_BSD = self.post_attention_layernorm(x_BSD)
+        if not self.is_mixture:
+            return x_BSD + self.mlp(normed_BSD), None
+        mixed_BSD, router_loss = self.mlp(normed_BSD, tape)
+        return x_BSD + mixed_BSD, router_loss
+
+
+def make_mlp(shape: DecoderShape, layer: int, ep_size: int) -> nn.Module:
+    """The feed-forward layer, or the mixture, of the layer with this index; experts have no biases."""
+    kind = GatedFeedForward if shape.gated_feed_forward else FeedForward
+    if layer in shape.experts:
+        return make_mixture(shape, layer, ep_size, lambda width: kind(shape.hidden_size, width, bias=False))
+    return kind(shape.hidden_size, shape.intermediate_size, bias=shape.biases)

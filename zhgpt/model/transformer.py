@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,17 @@ from zhgpt.config.schema import ModelSection
 from zhgpt.model.attention import ATTENTION_BACKENDS
 from zhgpt.model.head import HeadTask, OutputHead, TokenTable
 from zhgpt.model.layers import DecoderLayer, LayerInputs, Table, make_norm, rotation
+from zhgpt.model.moe.make import draws_random_numbers
+from zhgpt.model.moe.routing import RoutingTape
 from zhgpt.model.shape import decoder_shape
 
 
 class Decoder(nn.Module):
     """Token table, layers and final norm; parameters are named as in transformers' Llama and Qwen3."""
 
-    def __init__(self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False, ep_size: int = 1
+    ) -> None:
         super().__init__()
         shape = decoder_shape(model)
         self.shape = shape
@@ -28,24 +32,40 @@ class Decoder(nn.Module):
         self.embed_positions = (
             Table(shape.max_position_embeddings, shape.hidden_size) if shape.learned_positions else None
         )
-        self.layers = nn.ModuleList(DecoderLayer(shape, self.backend) for _ in range(shape.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(shape, self.backend, layer, ep_size) for layer in range(shape.num_hidden_layers)
+        )
+        self.draws_random_numbers = draws_random_numbers(shape.moe)
         self.norm = make_norm(shape)
 
-    def forward(self, tokens: Tensor, position_ids: Tensor | None, document_ids: Tensor | None) -> Tensor:
-        """Return the normed hidden states (B, S, D) of tokens (B, S)."""
+    def forward(
+        self, tokens: Tensor, position_ids: Tensor | None, document_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the normed hidden states (B, S, D) of tokens (B, S), and in training the routers' losses, if any."""
         if position_ids is None:
             position_ids = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         inputs = self._layer_inputs(tokens, position_ids, document_ids)
         x_BSD = self.embed_tokens(tokens)
         if self.embed_positions is not None:
             x_BSD = x_BSD + self.embed_positions(position_ids)
+        router_loss: Tensor | None = None
         for layer in self.layers:
-            if self.activation_checkpointing and torch.is_grad_enabled():
-                # No dropout anywhere: there is no random state to restore for the second forward pass.
-                x_BSD = checkpoint(layer, x_BSD, inputs, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x_BSD = layer(x_BSD, inputs)
-        return cast(Tensor, self.norm(x_BSD))
+            x_BSD, loss = self._through(layer, x_BSD, inputs)
+            if loss is not None:
+                router_loss = loss if router_loss is None else router_loss + loss
+        return self.norm(x_BSD), router_loss
+
+    def _through(self, layer: nn.Module, x_BSD: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor | None]:
+        """One layer, by activation checkpointing or plainly."""
+        if not self.activation_checkpointing or not torch.is_grad_enabled():
+            return cast(tuple[Tensor, Tensor | None], layer(x_BSD, inputs))
+        # No dropout: there is random state to restore for the second forward pass only where DeepSpeed's gate draws.
+        settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": self.draws_random_numbers}
+        if not layer.is_mixture:
+            return cast(tuple[Tensor, Tensor | None], checkpoint(layer, x_BSD, inputs, **settings))
+        tape = RoutingTape()
+        result = checkpoint(layer, x_BSD, inputs, tape, context_fn=tape.contexts, **settings)
+        return cast(tuple[Tensor, Tensor | None], result)
 
     def _layer_inputs(self, tokens: Tensor, position_ids: Tensor, document_ids: Tensor | None) -> LayerInputs:
         """Mask or document starts, and rotations: computed once, read by every layer."""
@@ -70,13 +90,16 @@ class CausalLM(nn.Module):
         model: what ``resolve_model`` returns.
         backend: a name in ``ATTENTION_BACKENDS``, as chosen by ``choose_attention_backend``.
         activation_checkpointing: keep only each layer's input and compute the layer again in the backward pass.
+        ep_size: ranks that share the experts of a mixture; this module then holds one rank's.
     """
 
-    def __init__(self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False, ep_size: int = 1
+    ) -> None:
         super().__init__()
         shape = decoder_shape(model)
         self.vocab_size = shape.vocab_size
-        self.model = Decoder(model, backend, activation_checkpointing=activation_checkpointing)
+        self.model = Decoder(model, backend, activation_checkpointing=activation_checkpointing, ep_size=ep_size)
         self.lm_head = (
             None if shape.tie_word_embeddings else OutputHead(shape.hidden_size, shape.padded_vocab_size, bias=False)
         )
@@ -99,10 +122,12 @@ class CausalLM(nn.Module):
             logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
 
         Returns:
-            Sum of nats, fp32 scalar; or logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
+            Sum of nats, fp32 scalar; of a mixture of experts in training (2,): sum of nats, losses of the routers. Without
+            labels logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
         """
-        hidden_BSD = self.model(tokens, position_ids, document_ids)
+        hidden_BSD, router_loss = self.model(tokens, position_ids, document_ids)
         if logits_at is not None:
             hidden_BSD = hidden_BSD[torch.arange(tokens.shape[0], device=tokens.device), logits_at]
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        return cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels)))
+        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels)))
+        return result if labels is None or router_loss is None else torch.stack((result, router_loss))

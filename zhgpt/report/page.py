@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from zhgpt.config.quantities import rate_text, share_text
 from zhgpt.evaluate.learning_verdict import Facts, Floor, Verdict, judge
+from zhgpt.report.drawing import Curves
 from zhgpt.report.key_numbers import Number, key_numbers, planned_tokens_per_parameter
-from zhgpt.report.plots import PLOTS, Curves, render_svg
+from zhgpt.report.plots import PLOTS, render_svg
 from zhgpt.report.recorded_run import Evaluation, RecordedRun, look_up, number_at
+from zhgpt.report.routing_plots import ROUTING_PLOTS
 
 # Evaluations that are shown of a table, and of a prompt's samples: the first, the last, and some between, evenly.
 _SHOWN_ROWS = 40
@@ -135,12 +137,12 @@ def floor_of(run: RecordedRun) -> Floor:
 def curves_of(run: RecordedRun) -> Curves:
     """What the plots are drawn from."""
     starts = [number_at(event, "step") for event in run.events if event.get("event") == _STARTED]
-    return Curves(run.records, floor_of(run), [int(step) for step in starts if step])
+    return Curves(run.records, floor_of(run), [int(step) for step in starts if step], run.routing)
 
 
 def _pictures(curves: Curves) -> list[Picture]:
     pictures = []
-    for plot in PLOTS:
+    for plot in (*PLOTS, *ROUTING_PLOTS):
         svg = render_svg(plot, curves)
         if svg is not None:
             source = "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")

@@ -2,8 +2,6 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -12,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from zhgpt.evaluate.learning_verdict import Floor, series
+from zhgpt.evaluate.learning_verdict import series
+from zhgpt.report.drawing import BLUE, GREEN, GREY, MOST_POINTS, ORANGE, RED, Curves, Plot, columns, marker, thinned
 
-_BLUE, _ORANGE, _RED, _GREY, _GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
-_MOST_POINTS = 1500
 _SMOOTH_FROM = 40
 _MOST_DOTS = 60
 # A gradient norm that spans more than this factor is drawn on a logarithmic axis.
@@ -39,32 +36,6 @@ _STYLE: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Curves:
-    """What the plots are drawn from.
-
-    Attributes:
-        records: the records of metrics.jsonl.
-        floor: the dataset's unigram and bigram lines.
-        resumed_steps: steps at which the run was resumed.
-    """
-
-    records: Sequence[Mapping[str, Any]]
-    floor: Floor
-    resumed_steps: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One picture: its name, the sentence under it, and how it is drawn."""
-
-    name: str
-    title: str
-    caption: str
-    wide: bool
-    draw: Callable[[Curves, Axes], bool]
-
-
 def render_svg(plot: Plot, curves: Curves) -> bytes | None:
     """The picture as SVG with its text as outlines; ``None`` when there is nothing to draw."""
     return _render(plot, curves, "svg")
@@ -83,7 +54,7 @@ def _render(plot: Plot, curves: Curves, kind: str) -> bytes | None:
             return None
         last_step = max(record["step"] for record in curves.records)
         for step in (step for step in curves.resumed_steps if step <= last_step):
-            axes.axvline(step, color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
+            axes.axvline(step, color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.margins(x=0.02)
@@ -120,18 +91,18 @@ def _draw_against_floor(
         return False
     for value, name, style in ((lines[0], "unigram line", "--"), (lines[1], "bigram line", "-.")):
         if value is not None:
-            color = _RED if name == "unigram line" else _ORANGE
+            color = RED if name == "unigram line" else ORANGE
             axes.axhline(value, color=color, linestyle=style, linewidth=1.4, label=f"{name} {value:.2f}", zorder=2)
     _draw_training(axes, training)
     if held_out:
         dots = "o" if len(held_out) <= _MOST_DOTS else "None"
-        steps, losses = _columns(_condensed(held_out))
-        axes.plot(steps, losses, color=_GREEN, marker=dots, markersize=4.5, linewidth=1.2, label="held out", zorder=4)
+        steps, losses = columns(_condensed(held_out))
+        axes.plot(steps, losses, color=GREEN, marker=dots, markersize=4.5, linewidth=1.2, label="held out", zorder=4)
     lost = [step for step, value in points if not math.isfinite(value)]
     if lost:
         bottom = [0.02] * len(lost)
         axes.plot(
-            lost, bottom, "x", color=_RED, transform=axes.get_xaxis_transform(), label="not a finite number", zorder=5
+            lost, bottom, "x", color=RED, transform=axes.get_xaxis_transform(), label="not a finite number", zorder=5
         )
     _limit(axes, [value for _, value in training], [value for value in lines if value is not None])
     axes.set_ylabel(label)
@@ -142,19 +113,19 @@ def _draw_against_floor(
 def _draw_training(axes: Axes, training: list[tuple[int, float]]) -> None:
     if not training:
         return
-    steps, values = _columns(training)
+    steps, values = columns(training)
     if len(values) < _SMOOTH_FROM:
-        axes.plot(steps, values, color=_BLUE, linewidth=1.5, marker="o", markersize=3, label="training", zorder=3)
+        axes.plot(steps, values, color=BLUE, linewidth=1.5, marker="o", markersize=3, label="training", zorder=3)
         return
-    axes.plot(*_columns(_thinned(training)), color=_BLUE, alpha=0.3, linewidth=0.8, zorder=2.5)
-    steps, values = _columns(_condensed(training))
+    axes.plot(*columns(thinned(training)), color=BLUE, alpha=0.3, linewidth=0.8, zorder=2.5)
+    steps, values = columns(_condensed(training))
     smooth = _centred_median(values, max(2, len(values) // 100))
-    axes.plot(steps, smooth, color=_BLUE, linewidth=1.6, label="training (running median)", zorder=3)
+    axes.plot(steps, smooth, color=BLUE, linewidth=1.6, label="training (running median)", zorder=3)
 
 
 def _condensed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most `_MOST_POINTS` points: the middle step and the median of each stretch."""
-    stretch = math.ceil(len(points) / _MOST_POINTS)
+    """At most `MOST_POINTS` points: the middle step and the median of each stretch."""
+    stretch = math.ceil(len(points) / MOST_POINTS)
     parts = [points[start : start + stretch] for start in range(0, len(points), stretch)]
     return [(part[len(part) // 2][0], median(value for _, value in part)) for part in parts]
 
@@ -180,13 +151,13 @@ def _limit(axes: Axes, values: list[float], lines: list[float]) -> None:
 
 
 def _draw_learning_rate(curves: Curves, axes: Axes) -> bool:
-    drawn = _draw_one(axes, curves, "learning_rate", "learning rate", _BLUE, None)
+    drawn = _draw_one(axes, curves, "learning_rate", "learning rate", BLUE, None)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     return drawn
 
 
 def _draw_gradient_norm(curves: Curves, axes: Axes) -> bool:
-    drawn = _draw_one(axes, curves, "gradient_norm", "gradient norm (before clipping)", _BLUE, None)
+    drawn = _draw_one(axes, curves, "gradient_norm", "gradient norm (before clipping)", BLUE, None)
     positive = [norm for _, norm in series(curves.records, "gradient_norm") if math.isfinite(norm) and norm > 0]
     if positive and max(positive) > _LOGARITHMIC_FROM * min(positive):
         axes.set_yscale("log")
@@ -194,18 +165,18 @@ def _draw_gradient_norm(curves: Curves, axes: Axes) -> bool:
 
 
 def _draw_throughput(curves: Curves, axes: Axes) -> bool:
-    if not _draw_one(axes, curves, "tokens_per_second", "tokens per second, all ranks", _BLUE, EngFormatter(sep="")):
+    if not _draw_one(axes, curves, "tokens_per_second", "tokens per second, all ranks", BLUE, EngFormatter(sep="")):
         return False
     axes.set_ylim(bottom=0)
     shares = [(step, 100 * share) for step, share in series(curves.records, "mfu") if math.isfinite(share)]
     if shares:
         right = axes.twinx()
-        right.plot(*_columns(_thinned(shares)), color=_ORANGE, linewidth=1.1, linestyle=":", marker=_marker(shares))
-        right.set_ylabel("MFU (% of peak)", color=_ORANGE)
+        right.plot(*columns(thinned(shares)), color=ORANGE, linewidth=1.1, linestyle=":", marker=marker(shares))
+        right.set_ylabel("MFU (% of peak)", color=ORANGE)
         right.set_ylim(bottom=0, top=max(10.0, 1.3 * max(share for _, share in shares)))
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
-        axes.yaxis.label.set_color(_BLUE)
+        axes.yaxis.label.set_color(BLUE)
     return True
 
 
@@ -213,31 +184,11 @@ def _draw_one(axes: Axes, curves: Curves, name: str, label: str, color: str, for
     points = [(step, value) for step, value in series(curves.records, name) if math.isfinite(value)]
     if not points:
         return False
-    axes.plot(*_columns(_thinned(points)), color=color, linewidth=1.3, marker=_marker(points), markersize=4)
+    axes.plot(*columns(thinned(points)), color=color, linewidth=1.3, marker=marker(points), markersize=4)
     axes.set_ylabel(label)
     if formatter is not None:
         axes.yaxis.set_major_formatter(formatter)
     return True
-
-
-def _marker(points: Sequence[tuple[int, float]]) -> str:
-    return "o" if len(points) < 3 else "None"
-
-
-def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    return [step for step, _ in points], [value for _, value in points]
-
-
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most about `_MOST_POINTS` points: the lowest and the highest of each stretch, so that no spike is lost."""
-    if len(points) <= _MOST_POINTS:
-        return points
-    stretch = math.ceil(2 * len(points) / _MOST_POINTS)
-    kept: list[tuple[int, float]] = []
-    for start in range(0, len(points), stretch):
-        part = points[start : start + stretch]
-        kept.extend(sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}))
-    return kept
 
 
 PLOTS: tuple[Plot, ...] = (

@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import yaml
 from zhgpt.config.quantities import duration_text
 from zhgpt.errors import MissingInputError
 from zhgpt.train.json_lines import JsonLines, read_json_lines
-from zhgpt.train.metrics import EVENTS_FILE, METRICS_FILE, read_metrics
+from zhgpt.train.metrics import EVENTS_FILE, METRICS_FILE, ROUTING_FILE, read_metrics
 
 StateKind = Literal["finished", "stopped", "failed", "running", "silent"]
 
@@ -67,6 +67,7 @@ class RecordedRun:
         deepspeed_text: deepspeed.json as written.
         checkpoints: steps of the complete checkpoints.
         notes: what was missing or could not be read.
+        routing: routing.jsonl in order; empty for a dense model.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class RecordedRun:
     deepspeed_text: str
     checkpoints: list[int]
     notes: list[str]
+    routing: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ def read_run(folder: Path, *, now: float | None = None) -> RecordedRun:
             if path.parent.name.removeprefix("step-").isdigit()
         ),
         notes=notes,
+        routing=_lines(folder / ROUTING_FILE, notes) if (folder / ROUTING_FILE).exists() else [],
     )
 
 

@@ -63,11 +63,21 @@ _STATUS: dict[str, Callable[[float], str]] = {
     "gradient_norm": lambda value: f"grad {value:.2f}",
     "tokens_per_second": lambda value: f"{count_text(value)} tokens/s",
     "mfu": lambda value: f"MFU {share_text(value)}",
+    "expert_load_max": lambda value: f"fullest expert {value:.1f}×",
     "eta_seconds": lambda value: f"ETA {duration_text(value)}",
 }
 
 # What a narrow terminal keeps, most wanted first.
-_PRIORITY = ("loss", "eta_seconds", "bits_per_byte", "tokens_per_second", "learning_rate", "gradient_norm", "mfu")
+_PRIORITY = (
+    "loss",
+    "eta_seconds",
+    "bits_per_byte",
+    "tokens_per_second",
+    "learning_rate",
+    "gradient_norm",
+    "mfu",
+    "expert_load_max",
+)
 
 _EVALUATION: dict[str, Callable[[float], str]] = {
     "valid_loss": lambda value: f"loss {loss_text(value)}",

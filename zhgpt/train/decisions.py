@@ -73,6 +73,7 @@ def run_numbers(decisions: Decisions) -> RunNumbers:
     return RunNumbers(
         parameters=parameters.total,
         embedding_parameters=parameters.embedding,
+        active_parameters=parameters.active,
         flops_per_token=flops_per_token(decisions.model, decisions.config.data.sequence_length),
         train_tokens=decisions.data.splits()["train"]["tokens"],
         sources=decisions.data.readings() if decisions.data.is_blend else (),

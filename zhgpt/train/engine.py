@@ -41,7 +41,8 @@ def set_learning_rate(engine: "DeepSpeedEngine", learning_rate: float) -> None:
 def clip_unpartitioned_gradients(engine: "DeepSpeedEngine", maximum: float) -> torch.Tensor | None:
     """Scales the gradients of ZeRO-0 down to an L2 norm of ``maximum``, after backward and before step.
 
-    At stage 0 each rank holds all averaged gradients, so this is local arithmetic. DeepSpeed's own clipping is off there
+    At stage 0 each rank holds all averaged gradients, so this is local arithmetic, but for experts that are shared out: the
+    other ranks' count too. DeepSpeed's own clipping is off there
     (:mod:`zhgpt.config.deepspeed_json`): it keeps its norm to itself and sums squares in fp32, which on a CPU is off by
     2e-5 for a million elements and 1e-3 for 25 million. The sum is taken in float64, as DeepSpeed does at stages 1-3.
 
@@ -54,9 +55,19 @@ def clip_unpartitioned_gradients(engine: "DeepSpeedEngine", maximum: float) -> t
     """
     if engine.zero_optimization_stage() > 0:
         return None
-    gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
-    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    parameters = [parameter for parameter in engine.module.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters]
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients])
+    norm = torch.linalg.vector_norm(norms)
+    shared_out = {str(getattr(parameter, "group_name", "")) for parameter in parameters} - {""}
+    for group_name in shared_out:
+        # Each rank of the group has other experts: DeepSpeed's own norm there averages over the ranks instead of adding.
+        is_expert = torch.tensor([getattr(parameter, "group_name", "") == group_name for parameter in parameters])
+        squares = norms.square()
+        experts = squares[is_expert.to(norms.device)].sum()
+        rest = squares.sum() - experts
+        torch.distributed.all_reduce(experts, group=engine.expert_parallel_group[group_name])
+        norm = (rest + experts).sqrt()
     if maximum > 0:
         scale = (maximum / (norm + 1e-6)).clamp(max=1.0).float()
         torch._foreach_mul_(gradients, scale)

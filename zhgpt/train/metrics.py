@@ -1,4 +1,5 @@
-"""A run's numbers: metrics.jsonl is the truth, events.jsonl the story, and the sinks copies of the first.
+"""A run's numbers: metrics.jsonl is the truth, events.jsonl the story, and the sinks copies of the first. A mixture of
+experts writes the loads of its experts to routing.jsonl.
 
 ``docs/metrics.md`` says what each field is and how it is computed; `FIELDS` is the same list for the code.
 """
@@ -15,6 +16,8 @@ from zhgpt.train.sinks import SINKS, Sink, SinkError, SinkPlace, open_sinks
 METRICS_FILE = "metrics.jsonl"
 DROPPED_FILE = "metrics.dropped.jsonl"
 EVENTS_FILE = "events.jsonl"
+ROUTING_FILE = "routing.jsonl"
+DROPPED_ROUTING_FILE = "routing.dropped.jsonl"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ FIELDS: dict[str, Field] = {
     "update_time": Field("share of the time (0 to 1)", "update", "speed/update_time"),
     "mfu": Field("share of peak FLOPs (0 to 1)", "MFU", "speed/mfu"),
     "peak_memory_bytes": Field("bytes", "peak memory of a rank", "memory/peak_bytes"),
+    "router_loss": Field("1", "router losses", "experts/router_loss"),
+    "expert_load_max": Field("times an even share", "largest load of an expert", "experts/load_max"),
+    "expert_load_min": Field("times an even share", "smallest load of an expert", "experts/load_min"),
+    "dead_experts": Field("experts, all layers", "dead experts", "experts/dead"),
+    "router_entropy": Field("nats per token", "entropy of the routers", "experts/router_entropy"),
+    "dropped_share": Field("share of the assignments (0 to 1)", "dropped assignments", "experts/dropped_share"),
+    "selection_bias_max": Field("1", "largest selection bias", "experts/selection_bias_max"),
+    "all_to_all_share": Field("share of the time (0 to 1)", "all-to-all", "experts/all_to_all_share"),
     "consumed_tokens": Field("tokens", "consumed tokens", "progress/consumed_tokens"),
     "elapsed_seconds": Field("seconds", "elapsed time", "progress/elapsed_seconds"),
     "eta_seconds": Field("seconds", "time left", "progress/eta_seconds"),
@@ -70,9 +81,9 @@ def read_metrics(path: Path) -> JsonLines:
 
 
 def trim_after(run_dir: Path, step: int) -> Trimmed:
-    """Take the lines of steps after ``step`` out of metrics.jsonl: the resumed run is going to write them again.
+    """Take the lines of steps after ``step`` out of metrics.jsonl and routing.jsonl: the resumed run writes them again.
 
-    They are appended to metrics.dropped.jsonl first, together with any half-written line; nothing is lost.
+    They are appended to metrics.dropped.jsonl and routing.dropped.jsonl first, with any half-written line; nothing is lost.
 
     Raises:
         StorageError: a file cannot be read or written.
@@ -82,6 +93,7 @@ def trim_after(run_dir: Path, step: int) -> Trimmed:
         recorded = _step_of(record)
         return recorded is not None and recorded <= step
 
+    trim_json_lines(run_dir / ROUTING_FILE, run_dir / DROPPED_ROUTING_FILE, stays)
     return trim_json_lines(run_dir / METRICS_FILE, run_dir / DROPPED_FILE, stays)
 
 
@@ -119,6 +131,7 @@ class RunLog:
         self._run_dir = run_dir
         self._metrics = JsonLinesWriter(run_dir / METRICS_FILE)
         self._events = JsonLinesWriter(run_dir / EVENTS_FILE)
+        self._routing: JsonLinesWriter | None = None
         self._sinks = dict(sinks)
         self._say = say
         self._last_step = -1
@@ -140,6 +153,16 @@ class RunLog:
         self._metrics.write(record)
         self._for_each_sink(lambda sink: sink.write(record))
 
+    def routing(self, step: int, layers: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``{"step", "layers": [{"layer", "load": a share for each expert, "bias"}]}``; a dense run has no such file.
+
+        Raises:
+            StorageError: the file refused the line.
+        """
+        if self._routing is None:
+            self._routing = JsonLinesWriter(self._run_dir / ROUTING_FILE)
+        self._routing.write({"step": step, "layers": list(layers)})
+
     def event(self, event: str, **fields: Any) -> None:
         """Write ``{"at": time with its offset, "event": event, ...fields}``.
 
@@ -156,6 +179,8 @@ class RunLog:
         """
         self._metrics.sync()
         self._events.sync()
+        if self._routing is not None:
+            self._routing.sync()
         self._for_each_sink(lambda sink: sink.flush())
 
     def close(self) -> None:
@@ -164,6 +189,8 @@ class RunLog:
         self._sinks.clear()
         self._metrics.close()
         self._events.close()
+        if self._routing is not None:
+            self._routing.close()
 
     def catch_up(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Give the records so far to the sinks that do not continue their earlier files."""

@@ -16,7 +16,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     """Two groups: weights with two or more dimensions decay; norms and biases do not.
 
     Embeddings are matrices and decay as in GPT-2 and GPT-3's published settings. Names are kept so that tests and logs can
-    say which parameter is where.
+    say which parameter is where. Experts that are shared out over ranks stand in groups of their own, which DeepSpeed
+    reduces over the ranks that hold the same ones.
     """
     decay: list[nn.Parameter] = []
     no_decay: list[nn.Parameter] = []
@@ -27,6 +28,10 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         {"name": "decay", "params": decay, "weight_decay": weight_decay},
         {"name": "no_decay", "params": no_decay, "weight_decay": 0.0},
     ]
+    if any(not getattr(parameter, "allreduce", True) for parameter in module.parameters()):
+        from deepspeed.moe.utils import split_params_into_different_moe_groups_for_optimizer
+
+        groups = split_params_into_different_moe_groups_for_optimizer(groups)
     return [group for group in groups if group["params"]]
 
 

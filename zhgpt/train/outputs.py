@@ -55,7 +55,7 @@ class Outputs:
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")
         records = read_metrics(folder.metrics).records if folder.metrics.exists() else []
-        return cls(folder, log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["total"])
+        return cls(folder, log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["active"])
 
     def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         """Writes one metrics line, and at evaluations the text samples."""
@@ -80,6 +80,11 @@ class Outputs:
         for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
             self.console.message(f"  {sentence}")
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
+
+    def routing(self, step: int, layers: list[dict[str, Any]]) -> None:
+        """Writes the loads of the experts of each layer."""
+        if self.log is not None:
+            self.log.routing(step, layers)
 
     def saved(self, step: int, path: Path, seconds: float) -> None:
         """Notes a committed checkpoint."""
@@ -118,13 +123,16 @@ def start_facts(report: dict[str, Any]) -> dict[str, str]:
     passed_over = f" ({'; '.join(attention['passed_over'])})" if attention["passed_over"] else ""
     peak = report["peak_tflops_per_rank"]
     floor = report["floor"]
+    active = f", {parameters['active']:,} of them active for a token" if report["model"].get("moe") else ""
     facts = {
         "model": f"{report['model']['model_type']}, {parameters['total']:,} parameters ({parameters['non_embedding']:,} without "
-        f"embeddings), {report['flops_per_token']:,} FLOPs a token",
+        f"embeddings){active}, {report['flops_per_token']:,} FLOPs a token",
         "device": f"{report['world_size']} × {report['device']} ({report['accelerator']}) on {report['hosts']} host(s), "
         f"started by {report['launcher']}",
         "peak": f"{peak:.2f} TFLOPS a rank ({report['peak_source']})" if peak else report["peak_source"],
         "attention": attention["name"] + passed_over,
+        **({"experts": report["experts"]} if report.get("experts") else {}),
+        "exports to": report["exports_to"],
         "optimizer": report["optimizer"],
         "data": f"{report['dataset']['prefix']}: {report['dataset']['splits']['train']['tokens']:,} tokens to train on",
     }

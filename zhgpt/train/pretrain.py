@@ -25,6 +25,7 @@ from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.initial_weights import load_initial_weights
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
@@ -118,8 +119,19 @@ def build(
         attention_dtype(config),
         decoder_shape(decisions.model).head_dim,
     )
-    module = CausalLM(decisions.model, backend.name, activation_checkpointing=config.train.activation_checkpointing)
-    initialise_weights(module, decisions.model, config.run.seed)
+    ep_size = config.train.ep_size
+    module = CausalLM(
+        decisions.model,
+        backend.name,
+        activation_checkpointing=config.train.activation_checkpointing,
+        ep_size=ep_size,
+    )
+    initialise_weights(module, decisions.model, config.run.seed, ep_rank=ranks.rank % ep_size, ep_size=ep_size)
+    started_from = None
+    if config.train.initial_weights is not None and checkpoint is None:
+        started_from = load_initial_weights(
+            module, decisions.model, config.train.initial_weights, ep_rank=ranks.rank % ep_size, ep_size=ep_size
+        )
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
@@ -143,7 +155,7 @@ def build(
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in resume_notices(saved, state, set_aside):
+    for notice in [*([started_from] if started_from else []), *resume_notices(saved, state, set_aside)]:
         outputs.message(notice)
         outputs.event("notice", text=notice)
     return Training(

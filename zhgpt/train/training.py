@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from megatron_style_data.samples import Batch
 from zhgpt.checkpoint.save import save_checkpoint
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
-from zhgpt.evaluate.validation import Validation, samples_of_each, validate
-from zhgpt.train.batches import MicroBatch, to_device
+from zhgpt.model.moe.make import draws_random_numbers
+from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
+from zhgpt.train.routing import balance_by_bias, report_routing, seed_draws
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
 from zhgpt.train.step_times import StepTimes
@@ -59,6 +59,11 @@ class Training:
         """0, or where the checkpoint left off."""
         return self.state.step
 
+    @property
+    def draws_random_numbers(self) -> bool:
+        """Whether the model draws from torch's generator in training."""
+        return draws_random_numbers(self.config.model.moe)
+
 
 @dataclass
 class Clock:
@@ -71,6 +76,7 @@ class Clock:
     total_tokens: int = 0
     waited_seconds: float = 0.0
     """What the loader had waited in all, at the last metrics line."""
+    last_lap_seconds: float = 0.0
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
@@ -83,6 +89,7 @@ class Clock:
         now = time.perf_counter()
         seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
         waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
+        self.last_lap_seconds = seconds
         self.total_seconds += seconds
         self.total_tokens += tokens
         self.lap_started, self.lap_tokens = now, 0
@@ -104,6 +111,8 @@ class StepResult:
     learning_rate: float
     gradient_norm: torch.Tensor | None
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
+    router_loss: torch.Tensor | None
+    """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -111,36 +120,46 @@ def train_step(training: Training, step: int) -> StepResult:
 
     The loss handed to DeepSpeed is the sum of nats times (ranks x micro-steps) / targets of the global batch. DeepSpeed
     divides by the micro-steps and averages over the ranks, so the gradient is that of the mean over all targets, exactly,
-    also where the last sample of an epoch has fewer targets.
+    also where the last sample of an epoch has fewer targets. The losses of routers are added as they are: their gradient is
+    the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
     rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
+    routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
+        if training.draws_random_numbers:
+            seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
         with training.times.of("forward"):
-            nats = forward(training, loaded.batch.to(training.ranks.device))
+            losses = forward(training, loaded.batch.to(training.ranks.device))
+        nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
+        loss = nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
         with training.times.of("backward"):
-            engine.backward(nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets))
+            engine.backward(loss if router_loss is None else loss + router_loss)
         total = nats.detach() if total is None else total + nats.detach()
+        if router_loss is not None:
+            routers = router_loss.detach() if routers is None else routers + router_loss.detach()
         with training.times.of("update"):
             if engine.is_gradient_accumulation_boundary():
                 norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
             engine.step()
     assert total is not None
+    balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_per_step
-    return StepResult(total, loaded.targets, rate, norm)
+    return StepResult(total, loaded.targets, rate, norm, routers)
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
-    """Sum of nats over the targets of one batch on the device, fp32 scalar there."""
-    nats: torch.Tensor = training.engine(
+    """Sum of nats over the targets of one batch, fp32 scalar on the device; of a mixture in training (2,), with the
+    routers' losses."""
+    losses: torch.Tensor = training.engine(
         inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
     )
-    return nats
+    return losses
 
 
 def is_due(training: Training, done: int) -> bool:
@@ -199,6 +218,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
+    record |= measure_routing(training, done, result)
     if skipped:
         record["skipped_steps"] = skipped
     if save_is_due(training, done):
@@ -224,47 +244,15 @@ def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float
     return nats, [int(peak) for peak in peaks]
 
 
-def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds held-out loss to ``record`` and returns text samples; reached by all ranks."""
-    training.engine.eval()
-    with torch.no_grad():
-        if training.held_out:
-            parts = validate_sources(training)
-            whole = Validation.of_all(parts.values())
-            record["valid_loss"] = whole.loss
-            record["valid_perplexity"] = whole.perplexity
-            record["valid_bits_per_byte"] = whole.bits_per_byte
-            if training.data.is_blend:
-                record |= {f"valid_loss/{name}": part.loss for name, part in parts.items()}
-        samples = training.text_sampler.write(training.engine)
-    training.engine.train()
-    training.times.forget()
-    training.clock.resume()
-    return samples
-
-
-def validate_sources(training: Training) -> dict[str, Validation]:
-    """The held-out loss on each source by name; reached by all ranks."""
-    data = training.config.data
-
-    def summed_nats(batch: Batch) -> torch.Tensor:
-        device = training.ranks.device
-        return forward(training, to_device(batch, device, attend_across_documents=data.attend_across_documents))
-
-    counts = samples_of_each(
-        [part.samples.samples_per_epoch for part in training.held_out], training.config.evaluate.samples
-    )
-    return {
-        part.name: validate(
-            summed_nats,
-            part.samples,
-            part.utf8_bytes,
-            micro_batch_size=training.plan.micro_batch_size,
-            count=count,
-            ranks=training.ranks,
-        )
-        for part, count in zip(training.held_out, counts, strict=True)
-    }
+def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
+    """The metrics of a mixture of experts; loads and biases of each layer go to routing.jsonl. Nothing for a dense model."""
+    report = report_routing(training.engine.module, training.ranks, training.clock.last_lap_seconds)
+    if report is None or result.router_loss is None:
+        return {}
+    (total,) = training.ranks.sums([float(result.router_loss)])
+    micro_steps = training.plan.data_parallel_size * training.plan.gradient_accumulation_steps
+    training.outputs.routing(done, report.layers)
+    return {"router_loss": total / micro_steps, **report.record}
 
 
 def save(training: Training, done: int) -> None:

@@ -36,6 +36,14 @@ def sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unigram_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentencepiece unigram tokenizer of 482 tokens; the texts have no more."""
+    folder = tmp_path_factory.mktemp("unigram") / "tokenizer"
+    train_sentencepiece(TEXTS, 700, folder, unigram=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bpe(bpe_folder: Path) -> Tokenizer:
     """The byte-level BPE tokenizer, loaded."""
     return load_tokenizer(bpe_folder)

@@ -17,13 +17,16 @@ from megatron_style_data.tokenizer.fast_encoding import (
     FastEncoder,
     OwnEncoder,
     Proof,
-    fast_encoder,
     plain_definition,
 )
 
 
 def first_difference(tokenizer: Tokenizer, fast: FastEncoder, texts: Sequence[str]) -> str | None:
     return Proof(list(texts), OwnEncoder(tokenizer).encode_flat(list(texts))).first_difference(fast)
+
+
+def ids_of(fast: FastEncoder, text: str) -> list[int]:
+    return fast.encode_flat([text]).ids.tolist()
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +46,14 @@ def test_probes_hold_every_byte_that_can_be_in_utf8() -> None:
 def test_special_tokens_in_a_text_are_text(bpe: Tokenizer, fast: FastEncoder, adversarial_texts: list[str]) -> None:
     texts = [text for text in adversarial_texts if "\0" not in text]
     assert first_difference(bpe, fast, texts) is None
-    assert bpe.end_of_text_id not in fast.encode_batch(["一<|endoftext|>二"])[0]
+    assert bpe.end_of_text_id not in ids_of(fast, "一<|endoftext|>二")
 
 
 @pytest.mark.parametrize(
     "text", ["中" * 100_000, "a" * 100_000, "哈哈，" * 50_000, " " * 50_000, "村民们" + "\n" * 50_000]
 )
 def test_very_long_runs_have_the_same_ids(bpe: Tokenizer, fast: FastEncoder, text: str) -> None:
-    assert fast.encode_batch([text]) == bpe.encode_batch([text])
+    assert ids_of(fast, text) == bpe.encode_batch([text])[0]
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -59,7 +62,7 @@ CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(CHARACTERS) | st.text("天下大势，。 \n\ta1'sЖ😀\u0301𠮷<|>"))
 def test_any_text_has_the_same_ids(bpe: Tokenizer, fast: FastEncoder, text: str) -> None:
-    assert fast.encode_batch([text]) == bpe.encode_batch([text])
+    assert ids_of(fast, text) == bpe.encode_batch([text])[0]
 
 
 def test_flat_ids_are_those_of_the_texts_one_after_the_other(bpe: Tokenizer, fast: FastEncoder) -> None:
@@ -70,29 +73,20 @@ def test_flat_ids_are_those_of_the_texts_one_after_the_other(bpe: Tokenizer, fas
         assert np.split(flat.ids, np.cumsum(flat.lengths)[:-1])[2].tolist() == bpe.encode_batch(texts)[2]
         assert flat.lengths.tolist() == [len(ids) for ids in bpe.encode_batch(texts)]
         assert len(encoder.encode_flat([]).ids) == 0
-    assert fast.encode_batch([]) == []
 
 
-def test_a_proof_holds_the_probes_and_a_sample_of_the_corpus(bpe: Tokenizer, bpe_folder: Path) -> None:
+def test_a_proof_holds_the_probes_and_a_sample_of_the_corpus(bpe: Tokenizer, fast: FastEncoder) -> None:
     proof = Proof.of(bpe, ["天下大势，分久必合"])
     assert proof.texts == [*encoding_probes(list(bpe.special_tokens)), "天下大势，分久必合"]
-    definition = plain_definition((bpe_folder / "tokenizer.json").read_bytes(), bpe.end_of_text)
-    assert isinstance(fast_encoder(definition, proof), FastEncoder)
+    assert proof.first_difference(fast) is None
 
 
-def test_other_ids_for_one_text_fail_the_proof(bpe_folder: Path, bpe: Tokenizer) -> None:
+def test_the_first_text_with_other_ids_fails_the_proof(bpe_folder: Path, bpe: Tokenizer) -> None:
     definition = json.loads(plain_definition((bpe_folder / "tokenizer.json").read_bytes(), bpe.end_of_text))
-    definition["model"]["merges"] = definition["model"]["merges"][:-40]
-    found = fast_encoder(json.dumps(definition), Proof.of(bpe, ["话说天下大势，分久必合"]))
-    assert isinstance(found, str)
-    assert found.startswith("fastokens gives other ids for ")
-
-
-def test_a_kind_that_fastokens_does_not_read_is_refused_with_its_reason(sentencepiece: Tokenizer) -> None:
-    model = {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}
-    found = fast_encoder(json.dumps({"model": model}), Proof.of(sentencepiece, []))
-    assert isinstance(found, str)
-    assert "fastokens does not read this tokenizer" in found
+    definition["model"]["merges"] = definition["model"]["merges"][:100]
+    fast, text = FastEncoder(json.dumps(definition)), "话说天下大势，分久必合"
+    expected = OwnEncoder(bpe).encode_flat(["a", text, text])
+    assert Proof(["a", text, text], expected).first_difference(fast) == text
 
 
 def gpt2_kind() -> LibraryTokenizer:
@@ -115,10 +109,10 @@ def normalizing_kind() -> LibraryTokenizer:
 
 
 @pytest.mark.parametrize("kind", [gpt2_kind, normalizing_kind])
-def test_other_kinds_of_byte_level_tokenizers_are_proved_or_refused(
+def test_other_kinds_of_byte_level_tokenizers_pass_the_proof(
     kind: Callable[[], LibraryTokenizer], tmp_path: Path, texts: tuple[str, ...]
 ) -> None:
-    """GPT-2's cuts, and DeepSeek's; whichever is chosen, its ids are the tokenizer's."""
+    """GPT-2's cuts, and DeepSeek's."""
     made = kind()
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -131,4 +125,4 @@ def test_other_kinds_of_byte_level_tokenizers_are_proved_or_refused(
     made.save(str(tmp_path / "tokenizer.json"))
     tokenizer = load_tokenizer(tmp_path)
     definition = plain_definition((tmp_path / "tokenizer.json").read_bytes(), tokenizer.end_of_text)
-    assert isinstance(fast_encoder(definition, Proof.of(tokenizer, texts)), FastEncoder)
+    assert Proof.of(tokenizer, texts).first_difference(FastEncoder(definition)) is None

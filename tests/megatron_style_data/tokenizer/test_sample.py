@@ -1,6 +1,5 @@
-"""The training sample is bounded, even, the same in any order, and made of the corpus alone."""
+"""The training sample: bounded, every source with its share, even within it, the same in any order."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,7 @@ from hypothesis import strategies as st
 
 from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.readers import InputFile, ReadCounters, ReadOptions, expand_inputs
-from megatron_style_data.tokenizer.sample import chunks_of, sample_corpus, sample_texts
-
-
-def utf8_bytes(texts: list[str]) -> int:
-    return sum(len(text.encode()) for text in texts)
+from megatron_style_data.tokenizer.sample import TextSample, quotas, sample_corpus
 
 
 def files_of(folder: Path, *texts: str) -> list[InputFile]:
@@ -22,40 +17,74 @@ def files_of(folder: Path, *texts: str) -> list[InputFile]:
     return expand_inputs([folder])
 
 
-@given(st.text(alphabet="天a\n", max_size=200), st.integers(1, 20))
-def test_chunks_join_to_the_text_and_are_bounded(text: str, most: int) -> None:
-    chunks = list(chunks_of(text, most))
-    assert "".join(chunks) == text
-    assert all(0 < len(chunk) <= most for chunk in chunks)
+def numbered(name: str, texts: int) -> str:
+    """A text file of so many documents of ten bytes, all different."""
+    return "\n\n".join(f"{name}{number:09d}" for number in range(texts))
 
 
-def test_chunks_end_at_line_ends() -> None:
-    assert list(chunks_of("天下\n大势\n分久必合", 6)) == ["天下\n大势\n", "分久必合"]
+def sampled(files: list[InputFile], sample_bytes: int) -> TextSample:
+    return sample_corpus(files, ReadOptions(text_documents="blank-line"), ReadCounters(), sample_bytes=sample_bytes)
 
 
-@given(st.lists(st.text(alphabet="天下ab", min_size=1, max_size=9)), st.integers(1, 100), st.randoms())
-def test_the_sample_does_not_depend_on_the_order(texts: list[str], most: int, order: random.Random) -> None:
-    shuffled = list(texts)
-    order.shuffle(shuffled)
-    sample = sample_texts(texts, most)
-    assert sample == sample_texts(shuffled, most)
-    assert utf8_bytes(sample) <= most
-    assert set(sample) <= set(texts)
-    assert len(set(sample)) == len(sample)
+def test_every_source_has_its_share_of_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("megatron_style_data.tokenizer.sample._LEAST_QUOTA_BYTES", 100)
+    files = files_of(tmp_path, numbered("a", 6000), numbered("b", 3000), numbered("c", 999), numbered("d", 1))
+    sample = sampled(files, 10_000)
+    assert sample.utf8_bytes <= 10_000
+    kept = {source[0]: kept for source, (_, kept) in sample.sources.items()}
+    assert abs(kept["0"] - 6000) <= 20
+    assert abs(kept["1"] - 3000) <= 20
+    assert kept["3"] == 10
+    assert kept == {
+        str(number): sum(len(text) for text in sample.texts if text[0] == name) for number, name in enumerate("abcd")
+    }
 
 
-def test_everything_is_taken_where_it_fits_but_repetitions_once() -> None:
-    assert sorted(sample_texts(["c", "a", "b", "a"], 3)) == ["a", "b", "c"]
+def test_a_small_source_gives_more_than_its_share_rather_than_nothing(tmp_path: Path) -> None:
+    kept = [
+        kept for _, kept in sampled(files_of(tmp_path, numbered("a", 9999), numbered("b", 3)), 1000).sources.values()
+    ]
+    assert kept == [970, 30]
 
 
-def test_the_sample_is_even_over_the_corpus() -> None:
-    texts = [f"{number:06d}" for number in range(20_000)]
-    sample = sample_texts(texts, 12_000)
-    assert utf8_bytes(sample) == 12_000
-    numbers = sorted(map(int, sample))
-    for quarter in range(4):
-        in_it = sum(quarter * 5000 <= number < (quarter + 1) * 5000 for number in numbers)
-        assert 425 <= in_it <= 575  # 500 expected, standard deviation about 19
+def test_what_a_repetitive_source_cannot_fill_goes_to_the_others(tmp_path: Path) -> None:
+    files = files_of(tmp_path, "\n\n".join(["again....."] * 5000), numbered("b", 3000), numbered("c", 1000))
+    kept = [kept for _, kept in sampled(files, 10_000).sources.values()]
+    assert kept[0] == 10
+    assert abs(kept[1] - 7490) <= 20
+    assert abs(kept[2] - 2500) <= 20
+
+
+def test_a_text_of_two_sources_is_taken_once(tmp_path: Path) -> None:
+    sample = sampled(files_of(tmp_path, numbered("a", 500), numbered("a", 500)), 6000)
+    assert len(set(sample.texts)) == len(sample.texts)
+
+
+@given(st.data())
+def test_quotas_fill_the_sample_and_are_in_proportion(data: st.DataObject) -> None:
+    read = data.draw(st.lists(st.integers(1, 10**9), min_size=1, max_size=8), "read")
+    held = [data.draw(st.integers(0, size), "held") for size in read]
+    sample_bytes = data.draw(st.integers(1, 2 * 10**9), "sample")
+    least = data.draw(st.integers(0, sample_bytes // (2 * len(read))), "least")
+    found = list(
+        quotas(
+            *({str(number): size for number, size in enumerate(sizes)} for sizes in (held, read)), sample_bytes, least
+        ).values()
+    )
+    assert all(0 <= quota <= size for quota, size in zip(found, held, strict=True))
+    assert min(sample_bytes, sum(held)) - 8 - 2e-6 * sum(read) <= sum(found) <= sample_bytes
+    rates = [quota / size for quota, size, most in zip(found, read, held, strict=True) if least < quota < most]
+    assert max(rates, default=0) - min(rates, default=0) <= 1 / min(read)
+
+
+@pytest.mark.parametrize("slack", [0, 1, 100])
+def test_the_sample_does_not_depend_on_the_order_of_files_or_on_when_chunks_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slack: int
+) -> None:
+    files = files_of(tmp_path, *(numbered(name, 300 * number) for number, name in enumerate("abcde", 1)))
+    expected = sampled(files, 5000)
+    monkeypatch.setattr("megatron_style_data.tokenizer.sample._SLACK", slack)
+    assert sampled(files[::-1], 5000).texts == expected.texts
 
 
 def test_a_corpus_is_counted_while_it_is_sampled(tmp_path: Path) -> None:

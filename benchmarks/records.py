@@ -1,0 +1,135 @@
+"""What was measured, kept in benchmarks/results.json, and the page that is written from it.
+
+So some rows can be measured again while the others stay, each with the commit and the machine that it was measured on.
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from benchmarks.measure import Comparison
+from megatron_style_data.atomic import atomic_write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_HEAD = """# Benchmarks
+
+Written by `python -m benchmarks` (`make bench`): each row measures ours and a named baseline in turn, in one run on one
+machine. Ratios are per CPU-second; a number alone says little on another machine. *At least* is what was asked for
+before anything was measured. One thread a process where a row says nothing else.
+
+```bash
+python -m benchmarks                                            # the rows that need no text but the demo's
+python -m benchmarks --corpus CORPUS.jsonl.zst                  # all
+python -m benchmarks --corpus CORPUS.jsonl.zst --only build_50  # some; the others stay as they were measured
+```
+
+The corpus here: 230 MB of modern Chinese in 28,901 documents (statutes, news, translated articles, manuals, books,
+reviews, dialogues), with a tokenizer of 32,000 tokens trained on it.
+
+"""
+
+_NOTES = """
+Text that is encoded is seen once by each variant, in a process of its own: repeated text flatters caches. 50 MB are drawn
+evenly from the corpus. It has not 500 MB, so what is missing is made of it (`benchmarks/cold_text.py`): the same
+documents with the second half of each run of four or more Han characters taken from another run. Of the characters in
+such runs 0.2 % are then in a run that the corpus has, too; between two halves of the corpus itself it is 18 %. A token of
+the made text is 4.8 bytes, of the corpus 5.2. PSS counts shared pages once; it is looked at every 50 ms.
+
+MinHash works on characters, so MB a second depend on how many bytes a character has: statutes and a novel are nearly all
+Han characters of three bytes, the modern corpus has English, code and markup of one byte. Per character both are alike.
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Rows that were measured together."""
+
+    rows: tuple[Comparison, ...]
+    commit: str
+    machine: str
+    measured_on: str
+
+
+def record(rows: Iterable[Comparison]) -> Record:
+    """The rows with what is true of this run."""
+    return Record(tuple(rows), commit(), machine(), date.today().isoformat())
+
+
+def load(path: Path) -> dict[str, Record]:
+    """Records by the name of their rows; none if there is no file."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    return {
+        name: Record(**{**one, "rows": tuple(Comparison(**row) for row in one["rows"])}) for name, one in found.items()
+    }
+
+
+def save(path: Path, records: Mapping[str, Record]) -> None:
+    """Writes what ``load`` reads."""
+    atomic_write_json(path, {name: asdict(one) for name, one in records.items()})
+
+
+def page(records: Mapping[str, Record]) -> str:
+    """All rows as Markdown."""
+    machines = sorted({one.machine for one in records.values()})
+    lines = [f"Machine{'' if len(machines) == 1 else f' {number}'}: {one}." for number, one in enumerate(machines, 1)]
+    lines += [
+        "",
+        "| what | baseline | unit | ours / CPU-s | baseline / CPU-s | ratio | at least | also measured | ours / s "
+        "| baseline / s | runs | measured |",
+        "|---|---|---|---:|---:|---:|---|---|---:|---:|---:|---|",
+    ]
+    for one in records.values():
+        where = "" if len(machines) == 1 else f", machine {machines.index(one.machine) + 1}"
+        lines += [_line(row, f"{one.measured_on}, `{one.commit}`{where}") for row in one.rows]
+    return _HEAD + "\n".join(lines) + "\n" + _NOTES
+
+
+def _line(row: Comparison, measured: str) -> str:
+    cells = [row.what, row.baseline, row.unit, number(row.ours_per_cpu_second), number(row.baseline_per_cpu_second)]
+    cells += ["–" if row.ratio is None else f"**{row.ratio:,.2f}**", row.at_least or "–", row.notes or "–"]
+    cells += [number(row.ours_per_wall_second), number(row.baseline_per_wall_second), str(row.repeats), measured]
+    return f"| {' | '.join(cells)} |"
+
+
+def number(value: float | None) -> str:
+    """Three digits that say something, or all before the point."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def machine() -> str:
+    """Processor, cores, memory, Python."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{cpu_name()}, {os.cpu_count()} cores, {memory:.0f} GiB of memory; Python {platform.python_version()}"
+
+
+def cpu_name() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def commit() -> str:
+    """The commit, with a + if the packages or the benchmarks differ from it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout.strip()
+
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", "megatron_style_data", "zhgpt", "benchmarks/*.py"
+    )
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")

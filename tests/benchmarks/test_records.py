@@ -1,0 +1,61 @@
+"""Rows that are not measured again stay; the page shows every figure."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import chosen
+from benchmarks.measure import Comparison
+from benchmarks.records import Record, load, number, page, save
+from benchmarks.rows import NEED_CORPUS, ROWS
+
+BUILD = Comparison(
+    "build 50 MB", "HF", "MB of text", 30.0, 4.0, 50.0, 7.0, 3, at_least="5", notes="peak PSS of all processes 280 MB"
+)
+BOUND = Comparison("best-fit packing", "–", "documents", 9e6, None, 9e6, None, 3, notes="0.111 µs a document")
+RECORDS = {
+    "build_50": Record((BUILD,), "abc1234", "a machine", "2026-01-02"),
+    "packing": Record((BOUND,), "abc1234", "a machine", "2026-01-02"),
+}
+
+
+def test_records_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    save(tmp_path / "results.json", RECORDS)
+    assert load(tmp_path / "results.json") == RECORDS
+
+
+def test_the_page_shows_ratio_bound_notes_and_commit() -> None:
+    lines = page(RECORDS).splitlines()
+    assert (
+        "| build 50 MB | HF | MB of text | 30.0 | 4.00 | **7.50** | 5 | peak PSS of all processes 280 MB | 50.0 | 7.00 | 3 "
+        "| 2026-01-02, `abc1234` |"
+    ) in lines
+    assert "Machine: a machine." in lines
+
+
+def test_a_row_without_a_baseline_has_no_ratio() -> None:
+    (line,) = [line for line in page(RECORDS).splitlines() if line.startswith("| best-fit")]
+    assert line.split(" | ")[4:6] == ["–", "–"]
+
+
+def test_rows_of_two_machines_say_which() -> None:
+    other = {**RECORDS, "packing": Record((BOUND,), "abc1234", "the other", "2026-01-02")}
+    text = page(other)
+    assert "Machine 2: the other." in text
+    assert "`abc1234`, machine 2 |" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0394, "0.0394"), (94.62, "94.6"), (193027.5, "193,028"), (None, "–"), (7, "7.00"), (0.00123, "0.00123")],
+)
+def test_numbers_keep_the_digits_that_say_something(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_without_a_corpus_the_rows_that_need_none_are_measured() -> None:
+    assert chosen(None, has_corpus=False) == [name for name in ROWS if name not in NEED_CORPUS]
+    assert chosen(None, has_corpus=True) == list(ROWS)
+    assert chosen(["loader", "build_50"], has_corpus=True) == ["build_50", "loader"]
+    with pytest.raises(SystemExit, match="build_500: name a corpus with --corpus"):
+        chosen(["build_500"], has_corpus=False)

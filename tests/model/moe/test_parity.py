@@ -1,0 +1,64 @@
+"""The dropless and DeepSpeed's layer against the plain loop: outputs, losses and gradients, for each option."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_mixture import batch, build, gradients
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "top-1": {"num_experts_per_tok": 1, "norm_topk_prob": False},
+    "top-2": {},
+    "top-2 of 8": {"num_experts": 8},
+    "not normalised": {"norm_topk_prob": False},
+    "sigmoid": {"scoring_func": "sigmoid", "routed_scaling_factor": 2.5},
+    "selection bias": {"scoring_func": "sigmoid", "bias_update_rate": 0.01},
+    "groups": {"num_experts": 8, "n_group": 4, "topk_group": 2},
+    "shared experts": {"n_shared_experts": 2},
+    "sequence balance": {"router_aux_loss_scope": "sequence"},
+    "global balance": {"router_aux_loss_scope": "global"},
+    "z-loss": {"router_z_loss_coef": 0.01},
+    "every other layer": {"decoder_sparse_step": 2},
+    "first layer dense": {"first_k_dense_replace": 1},
+    "pyramid": {"num_experts_by_layer": (4, 8)},
+    "gelu": {"model_type": "gpt2"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_dropless_layer_equals_the_plain_loop(name: str) -> None:
+    settings = OPTIONS[name]
+    one, other = build("dropless", **settings), build("reference", **settings)
+    if settings.get("bias_update_rate"):
+        for layer in range(2):  # a bias that changes choices
+            bias = torch.tensor([0.2, -0.2, 0.0, 0.1])
+            one.model.layers[layer].mlp.gate.e_score_correction_bias = bias
+            other.model.layers[layer].mlp.gate.e_score_correction_bias = bias
+    tokens, labels = batch()
+    losses = []
+    for module in (one, other):
+        result = module(tokens, labels=labels)
+        (result[0] / 32 + result[1]).backward()
+        losses.append(result.detach())
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-5)
+    found, expected = gradients(one), gradients(other)
+    assert found.keys() == expected.keys()
+    for parameter, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[parameter], atol=1e-5, rtol=1e-5, msg=parameter)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_experts_per_tok": 1, "norm_topk_prob": False}, {}, {"num_experts_per_tok": 3}]
+)
+def test_deepspeeds_layer_without_dropping_equals_the_plain_loop(settings: dict[str, Any]) -> None:
+    settings = {**settings, "router_aux_loss_coef": 0.0}
+    one = build("deepspeed", **settings, drop_tokens=False, use_rts=False, top2_2nd_expert_sampling=False)
+    other = build("reference", **settings)
+    tokens, labels = batch()
+    for module in (one, other):
+        result = module(tokens, labels=labels)
+        (result[0] / 32 + result[1]).backward()
+    found, expected = gradients(one), gradients(other)
+    assert found.keys() == expected.keys()
+    for parameter, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[parameter], atol=1e-5, rtol=1e-5, msg=parameter)
