@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from tiny import ROOT
 
-from zhgpt.ablate.expand import expand, override_words
+from zhgpt.ablate.expand import Variant, expand, override_words
 from zhgpt.ablate.grid import Grid
+from zhgpt.ablate.loading import load_grid
+from zhgpt.config.loading import load_run_config
+from zhgpt.config.schema import RunConfig
 from zhgpt.config.yaml_text import parse_yaml
 from zhgpt.errors import SettingError
 
@@ -122,10 +125,49 @@ def test_overrides_survive_the_command_line() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_ready_grid_expands(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zhgpt.ablate.loading import load_grid
-
     monkeypatch.chdir(ROOT)
     loaded = load_grid(path)
     assert len(expand(loaded)) >= 2 or loaded.search is not None
     assert loaded.question
     assert len(loaded.seeds) >= 3
+
+
+def config_of(variant: Variant) -> RunConfig:
+    return load_run_config(ROOT / "configs" / "demo.yaml", override_words(variant.overrides))
+
+
+def test_a_section_that_may_be_left_out_is_made_by_its_keys_and_unmade_by_null() -> None:
+    base = {"model.moe.num_experts": 8, "model.moe.num_experts_per_tok": 1}
+    variants = {"eight": {}, "four": {"model.moe.num_experts": 4}, "dense": {"model.moe": None}}
+    eight, four, dense = (config_of(variant).model.moe for variant in expand(grid(overrides=base, variants=variants)))
+    assert dense is None
+    assert eight is not None
+    assert four is not None
+    assert [(moe.num_experts, moe.num_experts_per_tok) for moe in (eight, four)] == [(8, 1), (4, 1)]
+
+
+def test_a_whole_section_of_a_variant_undoes_single_keys_of_the_base() -> None:
+    base = {"model.moe": {"num_experts": 2}, "model.moe.num_experts": 8}
+    (variant,) = expand(grid(overrides=base, variants={"four": {"model.moe": {"num_experts": 4}}}))
+    moe = config_of(variant).model.moe
+    assert moe is not None
+    assert moe.num_experts == 4
+
+
+def test_an_axis_sets_a_nested_key_of_every_variant() -> None:
+    keys = {"variants": {"top1": {"model.moe.num_experts_per_tok": 1}}, "axes": {"model.moe.num_experts": [4, 16]}}
+    assert [(v.name, config_of(v).model.moe.num_experts) for v in expand(grid(**keys))] == [  # type: ignore[union-attr]
+        ("top1_num_experts=4", 4),
+        ("top1_num_experts=16", 16),
+    ]
+
+
+def test_the_ladder_of_mixtures_has_the_active_width_of_the_dense_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    dense, *mixtures = expand(load_grid(ROOT / "configs" / "ablations" / "moe_ladder.yaml"))
+    assert config_of(dense).model.moe is None
+    assert len(mixtures) == 9
+    for variant in mixtures:
+        model = config_of(variant).model
+        assert model.moe is not None
+        assert model.moe.num_experts_per_tok * (model.moe.moe_intermediate_size or 0) == model.intermediate_size

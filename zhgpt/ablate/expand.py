@@ -59,7 +59,7 @@ def expand(grid: Grid) -> list[Variant]:
     variants = []
     for (name, settings), *points in itertools.product(named, *axes):
         labels = [label for label, _, _ in points]
-        merged = {**settings, **{key: value for _, key, value in points}}
+        merged = _on_top(settings, {key: value for _, key, value in points})
         if not any(_matches(merged, unwanted) for unwanted in grid.exclude):
             variants.append(make_variant(grid, "_".join([name, *labels] if name else labels) or "base", merged))
     _check_names(variants)
@@ -79,7 +79,7 @@ def make_variant(grid: Grid, name: str, settings: Settings) -> Variant:
     for key in (*grid.base.overrides, *settings):
         if key in FIXED_BY_SWEEP:
             raise SettingError(f"variant {name}: {key} cannot be set in a grid: {FIXED_BY_SWEEP[key]}")
-    merged = {**grid.base.overrides, **settings}
+    merged = _on_top(grid.base.overrides, settings)
     overrides = {key: value for key, value in merged.items() if not _is_deepspeed(key)}
     keys = {key: value for key, value in merged.items() if _is_deepspeed(key)}
     return Variant(name, settings, overrides, _deepspeed_json(grid.base.deepspeed, keys, name))
@@ -114,6 +114,11 @@ def _label(value: Any) -> str:
     text = Path(value).name if isinstance(value, str) and "/" in value else value
     words = text if isinstance(text, str) else json.dumps(value, ensure_ascii=False, separators=(",", "="))
     return words.translate(_BAD_IN_NAMES)
+
+
+def _on_top(settings: Settings, later: Settings) -> Settings:
+    """Both together; the later ones stand last, because `model.moe` undoes a `model.moe.num_experts` before it."""
+    return {**{key: value for key, value in settings.items() if key not in later}, **later}
 
 
 def _matches(settings: Settings, unwanted: Settings) -> bool:
