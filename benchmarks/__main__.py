@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.records import ROOT, load, page, record, save
@@ -26,7 +27,7 @@ def main() -> None:
         place = Place(Path(folder), arguments.corpus, arguments.scale)
         for name in names:
             print(f"{name} …", file=sys.stderr, flush=True)
-            records[name] = record(ROWS[name](place))
+            records[name] = record(partial(ROWS[name], place))
             records = {each: records[each] for each in ROWS if each in records}
             save(arguments.results, records)
             atomic_write_text(arguments.output, page(records))

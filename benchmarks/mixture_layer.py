@@ -48,7 +48,7 @@ def _row(layer: Literal["dropless", "deepspeed"], experts: int, top_k: int, toke
         return output.float().square().mean() + router_loss
 
     load = "half the tokens on one expert" if skewed else "even load"
-    row = compare(
+    return compare(
         f"{layer} mixture, {experts} experts of 384 × 1024, top-{top_k}, {tokens:,} tokens, {load}",
         _step(mixture, x, through_mixture),
         f"dense SwiGLU 384 × {WIDTH * top_k} (equal activated FLOPs)",
@@ -57,7 +57,6 @@ def _row(layer: Literal["dropless", "deepspeed"], experts: int, top_k: int, toke
         unit="tokens",
         repeats=9,
     )
-    return row
 
 
 def _step(module: nn.Module, x: Tensor, loss: Callable[[], Tensor]) -> Callable[[], None]:

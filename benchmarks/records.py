@@ -6,8 +6,10 @@ So some rows can be measured again while the others stay, each with the commit a
 import json
 import os
 import platform
+import resource
 import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -21,7 +23,8 @@ _HEAD = """# Benchmarks
 
 Written by `python -m benchmarks` (`make bench`): each row measures ours and a named baseline in turn, in one run on one
 machine. Ratios are per CPU-second; a number alone says little on another machine. *At least* is what was asked for
-before anything was measured. One thread a process where a row says nothing else.
+before anything was measured. One thread a process where a row says nothing else. *Measured* ends with how many cores
+other work took meanwhile, on average: where it is not 0.0, seconds of wall time say little and those of CPU time a bit less.
 
 ```bash
 python -m benchmarks                                            # the rows that need no text but the demo's
@@ -54,11 +57,17 @@ class Record:
     commit: str
     machine: str
     measured_on: str
+    cores_of_others: float | None = None
+    """How many cores other work took meanwhile, on average; None where the system does not tell."""
 
 
-def record(rows: Iterable[Comparison]) -> Record:
-    """The rows with what is true of this run."""
-    return Record(tuple(rows), commit(), machine(), date.today().isoformat())
+def record(measure_rows: Callable[[], Iterable[Comparison]]) -> Record:
+    """Measures the rows; returns them with what is true of this run."""
+    before, started = others_seconds(), time.perf_counter()
+    rows = tuple(measure_rows())
+    after = others_seconds()
+    cores = None if before is None or after is None else (after - before) / (time.perf_counter() - started)
+    return Record(rows, commit(), machine(), date.today().isoformat(), cores and round(max(cores, 0.0), 2))
 
 
 def load(path: Path) -> dict[str, Record]:
@@ -88,7 +97,8 @@ def page(records: Mapping[str, Record]) -> str:
     ]
     for one in records.values():
         where = "" if len(machines) == 1 else f", machine {machines.index(one.machine) + 1}"
-        lines += [_line(row, f"{one.measured_on}, `{one.commit}`{where}") for row in one.rows]
+        others = "" if one.cores_of_others is None else f", {one.cores_of_others:.1f} cores"
+        lines += [_line(row, f"{one.measured_on}, `{one.commit}`{where}{others}") for row in one.rows]
     return _HEAD + "\n".join(lines) + "\n" + _NOTES
 
 
@@ -120,6 +130,19 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def others_seconds(stat: Path = Path("/proc/stat")) -> float | None:
+    """CPU-seconds that all other processes have taken; None where the system does not tell.
+
+    This process and the children that it has waited for are left out.
+    """
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, interrupts, soft_interrupts, *_ = map(int, stat.read_text().split("\n", 1)[0].split()[1:])
+    busy = (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
+    own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return busy - sum(one.ru_utime + one.ru_stime for one in own)
 
 
 def commit() -> str:

@@ -48,6 +48,7 @@ MAY_IMPORT_DEEPSPEED = (
     "zhgpt/distributed/process_group.py",
     "zhgpt/model/moe/deepspeed_layer.py",
     "zhgpt/model/moe/expert_parallel.py",
+    "zhgpt/distributed/op_builds.py",
 )
 MAY_READ_ENVIRONMENT = "zhgpt/distributed/environment.py"
 

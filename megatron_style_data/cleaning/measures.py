@@ -32,9 +32,10 @@ class Measure:
             return f"{self.name} > {spell(self.high)}"
         return None
 
-    def bounds(self) -> list[float]:
-        """The bounds there are."""
-        return [bound for bound in (self.low, self.high) if bound is not None]
+    def bounds(self) -> list[tuple[str, float]]:
+        """The bounds there are, and what is dropped, such as ``("cjk_share < 0.3", 0.3)``."""
+        named = (("<", self.low), (">", self.high))
+        return [(f"{self.name} {sign} {spell(bound)}", bound) for sign, bound in named if bound is not None]
 
 
 def spell(number: float) -> str:

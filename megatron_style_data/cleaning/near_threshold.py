@@ -8,7 +8,7 @@ from megatron_style_data.cleaning.samples import Samples
 
 
 def near_pages(recipe: Recipe, samples: Samples) -> dict[str, str]:
-    """One Markdown page a step that has a threshold: for each measure two tables, nearest first.
+    """One Markdown page a step that has a threshold: for each bound of a measure two tables, nearest first.
 
     Args:
         recipe: Whose steps they are.
@@ -21,19 +21,21 @@ def near_pages(recipe: Recipe, samples: Samples) -> dict[str, str]:
         if tables:
             set_to = settings.model_dump(mode="json")
             said = ", ".join(f"`{key}: {json.dumps(value, ensure_ascii=False)}`" for key, value in set_to.items())
-            pages[label] = f"# {label}: documents nearest its thresholds\n\nSettings: {said}.\n" + "".join(tables)
+            pages[label] = f"# {label}: documents nearest its thresholds\n\nRecipe {recipe.name}: {said}.\n" + "".join(
+                tables
+            )
     return pages
 
 
-def _tables(label: str, measure: str, samples: Samples) -> list[str]:
+def _tables(label: str, drops: str, samples: Samples) -> list[str]:
     tables = []
-    for side in ("dropped", "kept"):
-        entries = samples.entries(f"near/{label}/{measure}/{side}")
+    for side, said in (("dropped", f"dropped as {drops}"), ("kept", f"kept, nearest to {drops}")):
+        entries = samples.entries(f"near/{label}/{drops}/{side}")
         if not entries:
-            tables.append(f"\n## {measure}: {side}\n\nNone.\n")
+            tables.append(f"\n## {said}\n\nNone.\n")
             continue
         rows = "".join(_row(entry) for entry in entries)
-        tables.append(f"\n## {measure}: {side}\n\n| value | begins |\n|---|---|\n{rows}")
+        tables.append(f"\n## {said}\n\n| value | begins |\n|---|---|\n{rows}")
     return tables
 
 

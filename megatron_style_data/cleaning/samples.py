@@ -15,6 +15,7 @@ from megatron_style_data.document import Document
 
 Entry = dict[str, Any]
 EXCERPT_CHARACTERS = 60
+NEAR_CHARACTERS = 40  # of the documents in the tables near a bound: enough to know what it is
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Samples:
         a_step: How many to keep of each step and kind.
         near: How many documents nearest each bound to keep, on either side.
         characters: Longest text of a sample.
-        kept: Name (``dropped/length``, ``changed/width``, ``near/length/characters/kept``) to the entries.
+        kept: Name (``dropped/length``, ``changed/width``, ``near/length/characters < 50/kept``) to the entries.
     """
 
     a_step: int
@@ -98,15 +99,15 @@ class Samples:
         for measure in stage.outcome.measures:
             if failed is not None and measure is not failed:
                 continue
-            side = "kept" if failed is None else "dropped"
-            bounds = [bound for bound in measure.bounds() if bound > 0]
-            if bounds:
-                distance = min(abs(measure.value - bound) / bound for bound in bounds)
-                nearest = self._at(f"near/{stage.step.label}/{measure.name}/{side}", self.near)
-                nearest.offer(distance, tie, lambda m=measure: self._nearest(document, stage, m))  # type: ignore[misc]
+            for drops, bound in measure.bounds():
+                if failed is not None and drops != measure.reason:
+                    continue
+                side = "kept" if failed is None else "dropped"
+                nearest = self._at(f"near/{stage.step.label}/{drops}/{side}", self.near)
+                nearest.offer(abs(measure.value - bound), tie, lambda m=measure: self._nearest(document, stage, m))  # type: ignore[misc]
 
     def _nearest(self, document: Document, stage: Stage, measure: Measure) -> Entry:
-        text = " ".join(stage.outcome.text[: 4 * EXCERPT_CHARACTERS].split())[:EXCERPT_CHARACTERS]
+        text = " ".join(stage.outcome.text[: 4 * NEAR_CHARACTERS].split())[:NEAR_CHARACTERS]
         return {**_place(document), "value": round(measure.value, 6), "text": text}
 
 

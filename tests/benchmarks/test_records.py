@@ -1,12 +1,13 @@
 """Rows that are not measured again stay; the page shows every figure."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import chosen
 from benchmarks.measure import Comparison
-from benchmarks.records import Record, load, number, page, save
+from benchmarks.records import Record, load, number, others_seconds, page, record, save
 from benchmarks.rows import NEED_CORPUS, ROWS
 
 BUILD = Comparison(
@@ -43,6 +44,28 @@ def test_rows_of_two_machines_say_which() -> None:
     text = page(other)
     assert "Machine 2: the other." in text
     assert "`abc1234`, machine 2 |" in text
+
+
+def test_a_record_says_how_much_other_work_there_was() -> None:
+    one = record(lambda: [BOUND])
+    assert one.rows == (BOUND,)
+    assert one.cores_of_others is None or one.cores_of_others >= 0
+    (line,) = [
+        line
+        for line in page({"packing": Record((BOUND,), "abc1234", "a machine", "2026-01-02", 1.26)}).splitlines()
+        if line.startswith("| best-fit")
+    ]
+    assert line.endswith("| 2026-01-02, `abc1234`, 1.3 cores |")
+
+
+def test_work_of_others_is_what_the_system_counts_without_this_process(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    ticks = os.sysconf("SC_CLK_TCK")
+    stat.write_text(f"cpu  {9000 * ticks} {500 * ticks} {400 * ticks} 7 7 {60 * ticks} {40 * ticks} 0 0 0\ncpu0 1\n")
+    found = others_seconds(stat)
+    assert found is not None
+    assert 9000 < found < 10_000
+    assert others_seconds(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(

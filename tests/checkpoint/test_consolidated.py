@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from written_checkpoint import write_checkpoint
 
 from zhgpt.checkpoint import consolidated
-from zhgpt.errors import BadDataError
+from zhgpt.errors import BadDataError, MissingInputError
 
 
 def write_engine(folder: Path, weights: dict[str, torch.Tensor], world_size: int, *, drift: float = 0.0) -> Path:
@@ -58,3 +59,16 @@ def test_a_missing_model_file_is_named(tmp_path: Path, weights) -> None:
     (tmp_path / "engine" / "mp_rank_00_model_states.pt").unlink()
     with pytest.raises(BadDataError, match=r"mp_rank_00_model_states\.pt: missing from the checkpoint"):
         consolidated._partitioned(tmp_path)
+
+
+def test_a_missing_model_file_of_zero_0_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadDataError, match=r"mp_rank_00_model_states\.pt: missing from a ZeRO-0 checkpoint"):
+        consolidated._unpartitioned(tmp_path)
+
+
+def test_a_checkpoint_without_the_runs_tokenizer_says_where_it_belongs(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "checkpoints", 100, others={"train_state.json": b"{}"})
+    with pytest.raises(
+        MissingInputError, match=f"{tmp_path}/tokenizer: the run's copy of its tokenizer is missing; copy"
+    ):
+        consolidated.load_consolidated(tmp_path)

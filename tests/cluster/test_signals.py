@@ -71,8 +71,10 @@ def test_a_cancelled_job_saves_before_it_goes(cluster: Any, tiny: Tiny, tmp_path
 
 
 def test_with_requeue_the_same_job_comes_back_and_finishes(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    """With --resume never, which the second start gets, too, though there is a run in the folder by then: its own."""
     run_dir = tmp_path / "run"
-    job = cluster.submit(tiny.recipe(), tmp_path, f"run.dir={run_dir}", *SLOW_ENOUGH, requeue=True)
+    words = (f"run.dir={run_dir}", *SLOW_ENOUGH, "--resume", "never")
+    job = cluster.submit(tiny.recipe(), tmp_path, *words, requeue=True)
     wait_for_steps(run_dir, 3)
     cluster.run("head", "scancel", "--batch", "--signal=USR1", job.number)
     job.wait_until(lambda fields: fields["Restarts"] == "1" and fields["JobState"] == "PENDING")
@@ -83,6 +85,7 @@ def test_with_requeue_the_same_job_comes_back_and_finishes(cluster: Any, tiny: T
     assert (fields["JobState"], fields["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
     assert [line["step"] for line in metrics(run_dir)] == list(range(1, STEPS + 1))
     assert "(start 2) on 2 nodes" in job.text()
+    assert "again (start 2): --resume never counted for its first start" in job.text()
 
 
 def test_usr1_to_one_rank_of_a_start_over_ssh_saves_on_all_hosts(

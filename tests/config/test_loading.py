@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from zhgpt.config import loading
-from zhgpt.config.loading import load_run_config, run_config_to_yaml
+from zhgpt.config.loading import find_run_dir, load_run_config, run_config_to_yaml
 from zhgpt.config.schema import RunConfig
 from zhgpt.errors import MissingInputError, SettingError, StorageError
 
@@ -140,3 +140,26 @@ def test_an_override_that_is_not_yaml_is_refused(refusal: Refusal) -> None:
 
 def test_an_override_under_a_section_that_is_no_section_is_refused(refusal: Refusal) -> None:
     assert "data: expected keys and values below it, found 3" in refusal("data.train=x", text="data: 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "run_dir"),
+    [
+        ("run: {name: a}\nno_such: 1\n", ("optim.learnin_rate=1",), "runs/a"),
+        ("run: {name: a, dir: here, sed: 1}\n", ("run.name=b",), "here"),
+        ("run: {name: a}\n", ("run.dir=there", "run.dir=elsewhere"), "elsewhere"),
+        ("data: {}\n", (), "runs/run"),
+        ("run:\n", ("run.name=b",), "runs/b"),
+        ("run: [", ("run.dir=there",), "there"),
+        ("run: [", ("run.name=b",), None),
+        ("run: {dir: 5}\n", (), None),
+        (None, ("run.dir=there", "nonsense"), "there"),
+        (None, (), None),
+    ],
+)
+def test_the_run_folder_is_found_in_spite_of_other_mistakes(
+    tmp_path: Path, text: str | None, overrides: tuple[str, ...], run_dir: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    assert find_run_dir(tmp_path / "run.yaml", overrides) == (None if run_dir is None else Path(run_dir))

@@ -181,3 +181,18 @@ def test_a_run_gives_the_text_of_its_newest_checkpoint(
     assert not exported.exists()
     text = generate_text(loaded, PROMPT, SETTINGS["drawn"], lambda piece: None)
     assert text == transformers_text(folder, PROMPT, SETTINGS["drawn"])
+
+
+def test_an_export_without_weights_or_tokenizer_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(
+        MissingInputError, match=r"copy: holds no tokenizer\.json, so transformers cannot encode a prompt"
+    ):
+        load_for_generation(copy)
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(
+        MissingInputError, match=r"copy: holds config\.json but no \*\.safetensors; export the model again"
+    ):
+        load_for_generation(copy)

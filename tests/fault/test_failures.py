@@ -9,7 +9,7 @@ import pytest
 import torch
 from faults import Moment
 from ranks import Ranks
-from tiny import Tiny, losses
+from tiny import Tiny, losses, metrics
 
 from zhgpt.checkpoint.layout import list_complete
 
@@ -57,6 +57,21 @@ def test_a_shard_that_cannot_be_written_ends_all_ranks_at_once_with_74(
     assert list_complete(tmp_path / "checkpoints") == []
 
 
+@pytest.mark.parametrize(("step", "complete"), [(5, [3]), (8, [6, 8])])
+def test_metrics_that_cannot_be_written_end_all_ranks_together_with_74(
+    step: int, complete: list[int], ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    outcomes = ranks.run("faults:train_on_a_disk_that_fills", tiny.argv(tmp_path), step)
+    assert [outcome.code for outcome in outcomes] == [74, 74], outcomes[0].output[-2000:]
+    reason = "/metrics.jsonl: cannot append a line: No space left on device; free space or repair"
+    assert reason in str(status(tmp_path)["reason"])
+    assert reason in outcomes[0].output
+    assert "Traceback" not in outcomes[0].output + outcomes[1].output
+    assert [folder.step for folder in list_complete(tmp_path / "checkpoints")] == complete
+    ranks.results("faults:train", tiny.argv(tmp_path))
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(1, 9 if step == 5 else 8))
+
+
 def test_an_update_left_out_between_two_metrics_lines_is_noticed(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
     argv = tiny.argv(tmp_path, "log.every_steps=100", "train.precision=bf16")
     outcomes = ranks.run("faults:train_with_a_poisoned_gradient", argv, 4)
@@ -80,11 +95,26 @@ def test_memory_that_runs_out_ends_the_run_with_76_and_the_nearest_setting(
     assert status(tmp_path)["exit_code"] == 76
 
 
+def test_a_rank_that_stops_answering_ends_the_others_after_the_time_out_in_zeros_own_groups_too(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    moment = Moment("zhgpt.train.training:forward", 3, 1)  # before the backward pass, whose sums go over ZeRO's group
+    argv = tiny.argv(tmp_path, "launch.timeout_seconds=3", stage=2)
+    started = time.monotonic()
+    first, _ = ranks.run("faults:train_and_stop_answering", argv, moment)
+    assert first.code == 1, first.output[-2000:]
+    assert time.monotonic() - started < 60
+    assert "error: another rank has not answered for 3 s (launch.timeout_seconds); look for the rank" in first.output
+    assert "Traceback" not in first.output
+    assert status(tmp_path)["exit_code"] == 1
+
+
 def test_a_bug_on_one_rank_keeps_its_traceback_and_ends_every_rank(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
     moment = Moment("zhgpt.train.training:forward", 3, 1)
     outcomes = ranks.run("faults:train_and_raise", tiny.argv(tmp_path), moment, KeyError("a bug"))
     assert outcomes[1].code == 1
     assert outcomes[0].code not in (0, None)
+    assert "the connection to another rank broke" in outcomes[0].output
     assert "Traceback" in outcomes[1].output
     assert status(tmp_path)["reason"] == "KeyError: 'a bug'"
 
@@ -156,6 +186,7 @@ def test_expectations_about_ranks_and_hosts_are_checked_before_a_model_is_built(
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "launch.hosts=2"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
     assert "2 hosts were asked for, but the 2 ranks run on 1" in outcomes[0].output
+    assert status(tmp_path)["exit_code"] == 2
     outcomes = ranks.run("faults:train", tiny.argv(tmp_path, "launch.world_size=4"))
     assert [outcome.code for outcome in outcomes] == [2, 2]
     assert "launch.world_size asks for 4 ranks" in outcomes[0].output

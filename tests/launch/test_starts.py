@@ -59,6 +59,15 @@ def test_torchrun_starts_the_same_script(tiny: Tiny, tmp_path: Path, reference: 
     assert json.loads((tmp_path / "environment.json").read_text())["launcher"] == "torchrun"
 
 
+def test_torchrun_loses_the_code_of_a_missing_dataset_and_the_file_keeps_it(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "exit_status.json").write_text(json.dumps({"exit_code": 75, "reason": "of the attempt before"}))
+    launcher = (str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", str(free_port()))
+    done = start(*launcher, SCRIPT, *tiny.argv(tmp_path, f"data.train={tmp_path}/nothing"))
+    assert done.returncode == 1
+    assert status(tmp_path)["exit_code"] == 66
+    assert f"{tmp_path}/nothing" in str(status(tmp_path)["reason"])
+
+
 def test_sigterm_at_zhgpt_pretrain_saves_and_gives_75_and_the_same_command_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     argv = tiny.argv(tmp_path, "train.steps=100000", "checkpoint.every_steps=100000", "evaluate.every_steps=100000")
     command = [str(BIN / "zhgpt"), "pretrain", "-n", "2", *argv]
@@ -124,8 +133,10 @@ def test_wrong_settings_are_said_once_before_anything_starts(tiny: Tiny, tmp_pat
     done = start(str(BIN / "zhgpt"), "pretrain", "-n", "3", *tiny.argv(tmp_path))
     assert done.returncode == 2
     assert "global_batch_size 8 is not a multiple of" in done.stderr
+    assert status(tmp_path)["exit_code"] == 2
     done = start(str(BIN / "zhgpt"), "pretrain", *tiny.argv(tmp_path, f"data.train={tmp_path}/nothing"))
     assert done.returncode == 66
+    assert status(tmp_path)["exit_code"] == 66
     done = start(str(BIN / "zhgpt"), "pretrain", "--hosts", "2", *tiny.argv(tmp_path))
     assert done.returncode == 2
     assert "--hosts 2 needs --host-rank, --master-address and --master-port" in done.stderr

@@ -56,9 +56,16 @@ def test_the_page_stands_alone_and_shows_chinese_and_no_markup_of_the_data(tmp_p
 
 def test_the_tables_near_the_thresholds_have_both_sides(tmp_path: Path) -> None:
     page = (cleaned(tmp_path) / "near_threshold" / "length.md").read_text("utf-8")
-    assert "## characters: dropped" in page
-    assert f"| {len(TEXT)} | 村民们都很高兴" in page
-    assert f"| {3 * len(TEXT)} | 村民们都很高兴" in page
+    assert page.startswith("# length: documents nearest its thresholds\n\nRecipe 试验: `minimum_characters: 40`, ")
+    _, dropped, kept, *rest = page.split("\n## ")
+    assert dropped.startswith("dropped as characters < 40\n")
+    assert kept.startswith("kept, nearest to characters < 40\n")
+    assert f"| {len(TEXT)} | 村民们都很高兴" in dropped
+    assert f"| {3 * len(TEXT)} | 村民们都很高兴" in kept
+    assert [table.partition("\n")[0] for table in rest] == [
+        "dropped as characters > 5,000,000",
+        "kept, nearest to characters > 5,000,000",
+    ]
 
 
 def test_plots_of_nothing_are_drawn_too() -> None:

@@ -34,7 +34,7 @@ def test_packed_documents_give_the_logits_of_each_document_alone(section, build,
 
 @pytest.mark.parametrize("model_type", TYPES)
 def test_changing_document_1_leaves_document_2_unchanged(section, build, packed, backend, model_type) -> None:
-    """Logits of document 2, and the gradients of its loss, bit for bit."""
+    """Logits of document 2 bit for bit; the gradients of its loss, sums over both documents' positions, to 1e-6."""
     module = build(section(model_type), backend)
     changed = packed.tokens.clone()
     changed[0, :9] = (changed[0, :9] + 17) % 500

@@ -24,7 +24,7 @@ RANK_SECONDS = 240.0
 
 @dataclass(frozen=True)
 class Quirk:
-    """One thing that DeepSpeed (or torchrun) does, with the file that guards against it."""
+    """One thing that DeepSpeed (or torchrun) does, with the file (and function) that guards against it."""
 
     probe: str
     what: str
@@ -69,7 +69,7 @@ QUIRKS: tuple[Quirk, ...] = (
         "ZeRO-0 clips by a norm summed in fp32",
         "zhgpt/train/engine.py",
     ),
-    Quirk("a_nan_loss_raises_nothing", "a NaN loss is skipped in silence", "zhgpt/train/loop.py"),
+    Quirk("a_nan_loss_raises_nothing", "a NaN loss is skipped in silence", "zhgpt/train/training.py:measure"),
     Quirk(
         "loading_nothing_is_only_a_warning",
         "load_checkpoint returns None where nothing is",
@@ -87,17 +87,17 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "the_shared_memory_op_is_built_at_start",
         "init_distributed compiles the shm op",
-        "zhgpt/distributed/process_group.py",
+        "zhgpt/distributed/op_builds.py:settle_shm_op",
     ),
     Quirk(
         "zero_groups_ignore_the_timeout",
         "ZeRO's groups ignore the time-out given at start",
-        "zhgpt/distributed/process_group.py",
+        "zhgpt/distributed/process_group.py:limit_waiting",
     ),
     Quirk(
         "a_missing_host_file_means_one_host",
         "deepspeed: a missing host file means one host",
-        "zhgpt/distributed/process_group.py",
+        "zhgpt/distributed/process_group.py:check_hosts",
     ),
     Quirk(
         "sigterm_leaves_the_ranks_as_orphans",
@@ -125,7 +125,7 @@ QUIRKS: tuple[Quirk, ...] = (
 MUST_NOT_APPEAR = Quirk(
     "the_shared_memory_op_cannot_be_switched_off",
     "the switch for the shm op is gone",
-    "zhgpt/distributed/process_group.py",
+    "zhgpt/distributed/op_builds.py:settle_shm_op",
 )
 
 
@@ -187,9 +187,9 @@ def main() -> int:
             **run_ranks("one", 1, folder),
             **run_launcher_probes(folder),
         }
-    width = max(len(quirk.what) for quirk in QUIRKS)
+    width, guard = max(len(quirk.what) for quirk in QUIRKS), max(len(quirk.guard) for quirk in QUIRKS)
     for quirk in QUIRKS:
-        print(f"{quirk.what:<{width}}  {quirk.guard:<36}  {describe(outcomes.get(quirk.probe))}")
+        print(f"{quirk.what:<{width}}  {quirk.guard:<{guard}}  {describe(outcomes.get(quirk.probe))}")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
             print(f"\n{name} failed:\n{outcome}", file=sys.stderr)

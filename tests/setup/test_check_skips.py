@@ -49,10 +49,13 @@ def test_a_skip_without_an_allowed_reason_is_an_error(tmp_path: Path) -> None:
     assert "tests/model/test_a.py::test_is_skipped was skipped: flash-attn is not installed" in done.stderr
 
 
-def test_a_skip_for_want_of_a_gpu_is_none(tmp_path: Path) -> None:
-    done = check(report_of(tmp_path, "needs a GPU: compiles a kernel"))
+@pytest.mark.parametrize(
+    "reason", ["needs a GPU: compiles a kernel", "flash2: the package flash-attn is not installed (pip install …)"]
+)
+def test_a_skip_for_want_of_a_gpu_or_of_flash_attn_on_one_is_none(tmp_path: Path, reason: str) -> None:
+    done = check(report_of(tmp_path, reason))
     assert "was skipped" not in done.stderr
-    assert "1 x needs a GPU: compiles a kernel" in done.stdout
+    assert f"1 x {reason}" in done.stdout
 
 
 def test_a_group_of_which_no_test_ran_is_an_error(tmp_path: Path) -> None:

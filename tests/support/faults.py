@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -71,6 +72,12 @@ def train_and_signal(argv: Sequence[str], moment: Moment, number: int) -> None:
     train(argv)
 
 
+def train_and_stop_answering(argv: Sequence[str], moment: Moment) -> None:
+    """One rank of a run that is stopped (not ended) at the moment, as a rank whose host hangs."""
+    on_call(moment, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    train(argv)
+
+
 def train_and_raise(argv: Sequence[str], moment: Moment, error: BaseException) -> None:
     """One rank of a run in which a call raises."""
 
@@ -78,6 +85,22 @@ def train_and_raise(argv: Sequence[str], moment: Moment, error: BaseException) -
         raise error
 
     on_call(moment, fail)
+    train(argv)
+
+
+def train_on_a_disk_that_fills(argv: Sequence[str], step: int) -> None:
+    """A run whose metrics.jsonl has no room from the line of this step on; only rank 0 writes it."""
+    from zhgpt.train.json_lines import JsonLinesWriter
+    from zhgpt.train.outputs import Outputs
+
+    original = Outputs.step
+
+    def fill(outputs: Outputs, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+        if record["step"] == step and outputs.log is not None:
+            outputs.log._metrics._file = JsonLinesWriter(Path("/dev/full"))._file
+        original(outputs, record, samples)
+
+    Outputs.step = fill  # type: ignore[method-assign]
     train(argv)
 
 
@@ -146,8 +169,6 @@ def train_and_read_settings(argv: Sequence[str]) -> tuple[Any, ...]:
 
 def hold_lock(folder: str, seconds: float) -> None:
     """Holds a run's lock for a while."""
-    from pathlib import Path
-
     from zhgpt.train.run_folder import RunFolder, RunLock
 
     lock = RunLock(RunFolder(Path(folder)))

@@ -61,6 +61,11 @@ def run_rank(request: dict[str, Any], rank: int, port: int) -> None:
         os._exit(code)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP holds the process: it will not end by itself."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
 def serve(request: dict[str, Any]) -> list[int | None]:
     """Forks the ranks and waits; returns exit codes (negative: signal; None: killed at the time-out)."""
     port = free_port()
@@ -83,7 +88,8 @@ def serve(request: dict[str, Any]) -> list[int | None]:
                     if codes[pid] != 0 and failed_at is None:
                         failed_at = time.monotonic()
         late = time.monotonic() > give_up_at
-        if late or (failed_at is not None and time.monotonic() > failed_at + 20):
+        waited = failed_at is not None and time.monotonic() > failed_at + 20
+        if late or waited or (failed_at is not None and all(is_stopped(pid) for pid in pids if pid not in codes)):
             for pid in pids:
                 if pid not in codes:
                     os.kill(pid, signal.SIGKILL)

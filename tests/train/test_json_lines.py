@@ -1,5 +1,6 @@
 """JSON Lines files that survive the death of their writer."""
 
+import errno
 import json
 import math
 import os
@@ -149,6 +150,17 @@ def test_a_full_disk_says_what_to_do() -> None:
     with pytest.raises(StorageError, match="/dev/full: cannot append a line: No space left on device; free space"):  # noqa: SIM117
         with JsonLinesWriter(Path("/dev/full")) as writer:
             writer.write({"step": 1})
+
+
+def test_a_disk_that_refuses_to_sync_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with JsonLinesWriter(tmp_path / "metrics.jsonl") as writer:
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(StorageError, match=r"metrics\.jsonl: cannot append a line: Input/output error; free space"):
+            writer.sync()
+        monkeypatch.undo()
 
 
 def test_lines_that_cannot_be_kept_stop_the_trimming(tmp_path: Path) -> None:

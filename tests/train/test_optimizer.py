@@ -1,9 +1,15 @@
 """Which parameters decay, and which Adam computes an offloaded step."""
 
+import fcntl
+import os
+from pathlib import Path
+from typing import Any, Literal
+
 import pytest
 import torch
 
 from zhgpt.config.schema import ModelSection, OptimSection
+from zhgpt.distributed.process_group import Ranks
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.optimizer import choose_optimizer, cpu_adam_problem, parameter_groups
 
@@ -42,17 +48,55 @@ def test_a_model_without_vectors_has_one_group() -> None:
     assert [group["name"] for group in parameter_groups(torch.nn.Linear(2, 2, bias=False), 0.1)] == ["decay"]
 
 
+def ranks(accelerator: Literal["cpu", "cuda"], problems: tuple[str | None, ...] = (None, None)) -> Ranks:
+    """Two ranks on two hosts, with what each of them finds."""
+
+    class Found(Ranks):
+        def gather(self, value: Any) -> list[Any]:
+            return list(problems)
+
+    return Found(0, 0, 2, accelerator, torch.device("cpu"), ("node1", "node2"), "srun", None)
+
+
 def test_without_offload_torch_adamw_computes_the_step() -> None:
-    choice = choose_optimizer({"zero_optimization": {"stage": 2}}, "cpu")
+    choice = choose_optimizer({"zero_optimization": {"stage": 2}}, ranks("cuda"))
     optimizer = choice.build(model("qwen3"), OptimSection(learning_rate=1e-3, betas=(0.8, 0.9)))
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
 
 
 def test_offload_says_which_adam_it_takes_and_why() -> None:
-    choice = choose_optimizer(OFFLOAD, "cpu")
+    choice = choose_optimizer(OFFLOAD, ranks("cpu"))
     assert choice.name == "torch.optim.AdamW"
     assert "the optimizer is offloaded and torch.optim.AdamW computes the step" in choice.note
+
+
+def test_the_cpu_adam_is_taken_only_where_every_host_can_build_it() -> None:
+    assert choose_optimizer(OFFLOAD, ranks("cuda")).name == "DeepSpeedCPUAdam"
+    choice = choose_optimizer(OFFLOAD, ranks("cuda", (None, "ninja not on PATH")))
+    assert choice.name == "torch.optim.AdamW"
+    assert "DeepSpeedCPUAdam cannot be built here: ninja not on PATH on node2" in choice.note
+
+
+def test_the_cpu_adam_is_built_in_the_private_folder_under_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import deepspeed.ops.adam
+
+    class Built(torch.optim.AdamW):
+        def __init__(self, groups: list[dict[str, Any]], *, adamw_mode: bool, **settings: Any) -> None:
+            super().__init__(groups, **settings)
+            folder = Path(os.environ["TORCH_EXTENSIONS_DIR"])
+            assert adamw_mode
+            assert folder.parent == tmp_path / "zhgpt" / "torch_extensions"
+            with (folder / "build.lock").open("a") as handle, pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "")  # so that it is put back
+    monkeypatch.setattr(deepspeed.ops.adam, "DeepSpeedCPUAdam", Built)
+    choice = choose_optimizer(OFFLOAD, ranks("cuda"))
+    assert type(choice.build(model("qwen3"), OptimSection())) is Built
 
 
 def test_what_is_missing_for_the_cpu_adam_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from zhgpt.errors import SettingError
 from zhgpt.train.metrics import open_run_log, replay
-from zhgpt.train.sinks import SINKS, SinkPlace, check_sinks, enabled_sinks, numbers, open_sinks
+from zhgpt.train.sinks import SINKS, SinkError, SinkPlace, check_sinks, enabled_sinks, numbers, open_sinks
 
 NEEDS_SWANLAB = pytest.mark.skipif(
     importlib.util.find_spec("swanlab") is None, reason="swanlab is not installed (extra: swanlab)"
@@ -202,3 +202,56 @@ def _wandb_losses(path: Path) -> list[tuple[int, float]]:
             }
             points.append((int(values["_step"]), values["train/loss"]))
     return points
+
+
+class Broken:
+    """A run of SwanLab or W&B, or a TensorBoard writer, whose disk is full."""
+
+    log_dir = "runs/a/tensorboard"
+
+    def fail(self, *_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = finish = add_scalar = flush = close = fail
+
+
+@pytest.mark.parametrize(
+    ("module", "sink", "refused", "unfinished"),
+    [
+        pytest.param(
+            "swanlab", "SwanLabSink", "SwanLab refused step 7", "SwanLab could not finish", marks=NEEDS_SWANLAB
+        ),
+        pytest.param("wandb", "WandbSink", "W&B refused step 7", "W&B could not finish its run", marks=NEEDS_WANDB),
+        (
+            "tensorboard",
+            "TensorBoardSink",
+            "TensorBoard could not write to runs/a/tensorboard",
+            "TensorBoard could not",
+        ),
+    ],
+)
+def test_a_sink_that_fails_says_what_it_could_not_do(module: str, sink: str, refused: str, unfinished: str) -> None:
+    broken = getattr(importlib.import_module(f"zhgpt.train.sinks.{module}"), sink)(Broken())
+    with pytest.raises(SinkError, match=f"{refused}.*No space left on device"):
+        broken.write({"step": 7, "loss": 1.0})
+    with pytest.raises(SinkError, match=f"{unfinished}.*No space left on device"):
+        broken.close()
+    if module == "tensorboard":
+        with pytest.raises(SinkError, match=f"{refused}.*No space left on device"):
+            broken.flush()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [pytest.param("swanlab", "SwanLab", marks=NEEDS_SWANLAB), pytest.param("wandb", "W&B", marks=NEEDS_WANDB)],
+)
+def test_a_sink_that_cannot_start_stops_the_run_with_what_to_set(
+    name: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = importlib.import_module(name)
+    monkeypatch.setattr(package, "init", Broken().fail)
+    monkeypatch.setattr(package, "setup", lambda **_: None, raising=False)
+    with pytest.raises(
+        SettingError, match=rf"log\.{name} is true, but {shown} could not start in .*set log\.{name}=false"
+    ):
+        open_sinks([name], SinkPlace(tmp_path, "demo", {}))

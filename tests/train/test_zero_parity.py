@@ -1,10 +1,12 @@
 """The same losses whatever the ZeRO stage, the number of ranks and the accumulation; real DeepSpeed over gloo."""
 
+import signal
 from pathlib import Path
 
 import pytest
+from faults import Moment
 from ranks import Ranks
-from tiny import Tiny, losses, metrics
+from tiny import ROOT, Tiny, losses, metrics
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -82,3 +84,26 @@ def test_clipping_is_the_same_at_every_stage(run) -> None:
     for stage in (1, 2, 3):
         assert clipped[stage] == pytest.approx(clipped[0], abs=1e-5)
     assert clipped[0] != pytest.approx(losses(run(0, 2)), abs=1e-4)
+
+
+def test_every_stage_gives_the_losses_of_the_demo_at_its_own_size(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+    """configs/demo.yaml as it is, with the vocabulary table of 8192 rows, stopped after ten steps of its schedule."""
+    here = (f"data.train={tiny.prefix}", "model.pad_vocab_size_multiple=8192", "launch.accelerator=cpu")
+    quiet = ("log.every_steps=1", "log.tensorboard=false", "evaluate.prompts=[]")
+    found = []
+    for stage in range(4):
+        files = [
+            "--config",
+            ROOT / "configs" / "demo.yaml",
+            "--deepspeed_config",
+            ROOT / f"ds_configs/zero{stage}.json",
+        ]
+        argv = [*map(str, files), f"run.dir={tmp_path / str(stage)}", *here, *quiet]
+        stop = (Moment("zhgpt.train.loader:Loader.take", 10, 0), int(signal.SIGUSR1))
+        outcomes = ranks.run("faults:train_and_signal", argv, *stop)
+        assert [outcome.code for outcome in outcomes] == [75, 75], outcomes[0].output[-2000:]
+        found.append(losses(tmp_path / str(stage)))
+    assert len(found[0]) == 10
+    assert found[0][0] - found[0][-1] > 0.3, "ten steps must learn something, or equal losses prove nothing"
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-5)

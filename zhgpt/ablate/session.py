@@ -15,7 +15,7 @@ from zhgpt.ablate.plan import Plan, load_plan, save_plan
 from zhgpt.ablate.planning import make_plan, needs_probes, place_of
 from zhgpt.ablate.probe import Prober
 from zhgpt.ablate.search import check_search, is_trial, run_search
-from zhgpt.distributed.environment import in_slurm_job
+from zhgpt.distributed.environment import read_slurm_job
 from zhgpt.errors import MissingInputError, SettingError
 
 
@@ -68,7 +68,7 @@ class Session:
             retry: run those again that diverged or ran out of memory.
             probe: measure each variant first, so that the list shows what all of it will take.
         """
-        check_place(place_of(self.grid), in_slurm_job())
+        check_place(place_of(self.grid), read_slurm_job() is not None)
         if self.grid.search is not None:
             check_search()
         if only is not None:

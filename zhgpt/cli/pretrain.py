@@ -33,15 +33,18 @@ def command(
 ) -> None:
     """Pretrain a model: ranks on this host, together with other hosts that start the same command."""
     from zhgpt.cli.rank import rank_command
+    from zhgpt.config.loading import find_run_dir
     from zhgpt.train.arguments import PretrainArguments
     from zhgpt.train.decisions import decide, describe_decisions
-    from zhgpt.train.run_folder import RunFolder, read_exit_status, write_killed_status
+    from zhgpt.train.run_folder import RunFolder, exit_status_of_refusal, read_exit_status, write_killed_status
 
     arguments = PretrainArguments(config, deepspeed_config, resume, tuple(overrides or ()))
     plan = plan_launch(num_processes, hosts, host_rank, master_address, master_port)
     check_launch_plan(plan)
-    decisions = decide(arguments, plan.world_size)
-    text = describe_decisions(decisions)  # every setting is checked by now, once, before anything starts
+    run_dir = None if dry_run or plan.host_rank else find_run_dir(config, arguments.overrides)
+    with exit_status_of_refusal(run_dir, None, plan.world_size):
+        decisions = decide(arguments, plan.world_size)
+        text = describe_decisions(decisions)  # every setting is checked by now, once, before anything starts
     if dry_run:
         typer.echo(text)
         return

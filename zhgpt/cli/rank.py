@@ -69,17 +69,23 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run_rank(arguments: PretrainArguments, environment: RankEnvironment, stop: StopRequest) -> None:
     """Runs the training; a bug keeps its traceback and ends this process at once, so that no other rank waits for it."""
+    from zhgpt.config.loading import find_run_dir
     from zhgpt.train.decisions import decide
+    from zhgpt.train.run_folder import exit_status_of_refusal
 
-    decisions = decide(arguments, environment.world_size)
-    from zhgpt.distributed.process_group import leave, prepare_rank
-
-    launch = decisions.config.launch
-    accelerator = prepare_rank(environment, launch.accelerator, launch.world_size)
-    from zhgpt.train.pretrain import pretrain  # imports DeepSpeed, which reads the environment that is set now
-
+    speaks = environment.local_rank == 0
+    run_dir = find_run_dir(arguments.config, arguments.overrides) if speaks else None
     try:
-        pretrain(arguments, decisions, environment, accelerator, stop)
+        with exit_status_of_refusal(run_dir, environment.rank, environment.world_size):
+            decisions = decide(arguments, environment.world_size)
+            from zhgpt.distributed.process_group import leave, prepare_rank
+
+            launch = decisions.config.launch
+            accelerator = prepare_rank(environment, launch.accelerator, launch.world_size)
+            from zhgpt.train.pretrain import join_run, pretrain  # imports DeepSpeed, which reads what is set now
+
+            ranks, lock = join_run(arguments, decisions, environment, accelerator)
+        pretrain(arguments, decisions, ranks, lock, stop)
     except UserError:
         raise
     except BaseException:

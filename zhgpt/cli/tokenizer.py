@@ -81,13 +81,7 @@ def train(
         files, options, counters, sample_bytes=sample_bytes, scan_bytes=scan_bytes, on_progress=_reading_lines()
     )
     _print_sample(sample, counters)
-    needed, free = training_memory(kind, trainer, sample.utf8_bytes), free_memory()
-    typer.echo(
-        f"training {kind}, {vocab_size:,} tokens, on {_megabytes(sample.utf8_bytes)} …; needs about {needed / 1e9:.1f} GB "
-        f"of memory{'' if free is None else f', {free / 1e9:.1f} GB are free'}"
-    )
-    if free is not None and needed > free:
-        typer.echo("warning: that may be too much for this machine; a smaller --sample-bytes takes less")
+    _print_needs(kind, trainer, vocab_size, sample.utf8_bytes)
     started = time.monotonic()
     tokenizer = train_tokenizer(
         kind, sample.texts, vocab_size, output, replace=force, trainer=trainer, on_progress=_training_lines()
@@ -141,6 +135,16 @@ def _print_sample(sample: TextSample, counters: ReadCounters) -> None:
                 f"  {source}: {share_text(read / sample.read_bytes)} of the text, "
                 f"{share_text(kept / sample.utf8_bytes)} of the sample"
             )
+
+
+def _print_needs(kind: str, trainer: str, vocab_size: int, utf8_bytes: int) -> None:
+    needed, free = training_memory(kind, trainer, utf8_bytes), free_memory()
+    typer.echo(
+        f"training {kind}, {vocab_size:,} tokens, on {_megabytes(utf8_bytes)} …; needs about {needed / 1e9:.1f} GB "
+        f"of memory{'' if free is None else f', {free / 1e9:.1f} GB are free'}"
+    )
+    if free is not None and needed > free:
+        typer.echo("warning: that may be too much for this machine; a smaller --sample-bytes takes less")
 
 
 def _print_tokenizer(output: Path, tokenizer: Tokenizer, asked: int, fit: TextFit) -> None:

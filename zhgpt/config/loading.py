@@ -1,6 +1,7 @@
 """RunConfig from a YAML file and `a.b=c` overrides, and back; every mistake becomes a sentence."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from pydantic import ValidationError
 
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.problems import Origins, dotted_keys, problem_sentences
-from zhgpt.config.schema import RunConfig
+from zhgpt.config.schema import RunConfig, RunSection
 from zhgpt.config.values import spell
 from zhgpt.config.yaml_text import parse_yaml
-from zhgpt.errors import MissingInputError, SettingError, StorageError
+from zhgpt.errors import MissingInputError, SettingError, StorageError, UserError
 
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -57,6 +58,30 @@ def run_config_to_yaml(config: RunConfig) -> str:
     """All settings as YAML that `load_run_config` reads back to an equal RunConfig."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def find_run_dir(path: str | Path, overrides: Sequence[str] = ()) -> Path | None:
+    """The run's folder, also where other settings are wrong; None where the file or an override that decides it is.
+
+    Args:
+        path: as for :func:`load_run_config`; where it cannot be read, an override can still say ``run.dir``.
+        overrides: those of other keys do not matter.
+    """
+    values: dict[str, Any] = {"run": {}}
+    is_read = False
+    with suppress(UserError):
+        parsed = parse_yaml(_read(Path(path)), str(path)).value
+        if isinstance(parsed, Mapping) and isinstance(parsed.get("run") or {}, Mapping):
+            values["run"], is_read = parsed.get("run") or {}, True
+    for override in overrides:
+        if override.startswith(("run.dir=", "run.name=")):
+            with suppress(UserError):
+                _apply_override(values, override, Origins(str(path), {}))
+    try:
+        run = RunSection.model_validate({key: values["run"][key] for key in ("dir", "name") if key in values["run"]})
+    except ValidationError:
+        return None
+    return run.run_dir if is_read or run.dir is not None else None
 
 
 def _read(path: Path) -> str:

@@ -39,6 +39,15 @@ class HostPlace:
     master_port: int
 
 
+@dataclass(frozen=True)
+class SlurmJob:
+    """The Slurm job that this process belongs to."""
+
+    number: str
+    restarts: int
+    """How often Slurm has started it again: after a requeue, or when a node was lost."""
+
+
 def _integer(environ: Mapping[str, str], name: str) -> int:
     try:
         return int(environ[name])
@@ -132,9 +141,12 @@ def read_slurm_host_place(environ: Mapping[str, str] | None = None) -> HostPlace
     )
 
 
-def in_slurm_job() -> bool:
-    """Whether a Slurm job started this process."""
-    return "SLURM_JOB_ID" in os.environ
+def read_slurm_job(environ: Mapping[str, str] | None = None) -> SlurmJob | None:
+    """The job this process belongs to, or None outside Slurm."""
+    env = os.environ if environ is None else environ
+    if "SLURM_JOB_ID" not in env:
+        return None
+    return SlurmJob(env["SLURM_JOB_ID"], int(env.get("SLURM_RESTART_COUNT") or 0))
 
 
 def free_port() -> int:

@@ -1,34 +1,20 @@
 """Joining the ranks: device, process group, and a small gloo group for agreement between ranks."""
 
 import datetime
-import fcntl
-import hashlib
-import platform
 import socket
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed
 
-from zhgpt.distributed.environment import (
-    RankEnvironment,
-    build_ops_requested,
-    export_rank_environment,
-    threads_for_rank,
-    use_private_extensions_folder,
-)
+from zhgpt.distributed.environment import RankEnvironment, export_rank_environment, threads_for_rank
 from zhgpt.distributed.memory import keep_freed_memory
+from zhgpt.distributed.op_builds import settle_shm_op
 from zhgpt.errors import SettingError, StorageError, UserError
 
 T = TypeVar("T")
-
-OPS_LOCK_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -142,24 +128,16 @@ def join_ranks(
         timeout_seconds: how long a collective may wait for a rank.
 
     Raises:
-        SettingError: more ranks than GPUs on a host, or another number of hosts than asked for. Raised on every rank
-            that it concerns.
+        SettingError: more ranks than GPUs on a host, two ranks on one GPU, or another number of hosts than asked for.
+            Raised on every rank that it concerns.
     """
     torch.set_num_threads(threads_for_rank(environment.local_world_size))
     keep_freed_memory(accelerator)
-    device = torch.device("cpu")
-    if accelerator == "cuda":
-        if environment.local_world_size > torch.cuda.device_count():
-            raise SettingError(
-                f"{environment.local_world_size} ranks were started on {socket.gethostname()}, but torch sees "
-                f"{torch.cuda.device_count()} GPUs there; start one process a GPU"
-            )
-        device = torch.device("cuda", environment.local_rank)
-        torch.cuda.set_device(device)
-    timeout = datetime.timedelta(seconds=timeout_seconds)
+    device = choose_device(environment, accelerator)
+    timeout = limit_waiting(timeout_seconds)
     import deepspeed
 
-    settle_shm_op(environment)
+    settle_shm_op()
     if not torch.distributed.is_initialized():
         deepspeed.init_distributed(
             dist_backend="nccl" if accelerator == "cuda" else "gloo",
@@ -168,20 +146,96 @@ def join_ranks(
             verbose=False,
         )
     control_group = torch.distributed.new_group(backend="gloo", timeout=timeout)
-    names: list[Any] = [None] * environment.world_size
-    torch.distributed.all_gather_object(names, socket.gethostname(), group=control_group)
+    places: list[Any] = [None] * environment.world_size
+    torch.distributed.all_gather_object(places, (socket.gethostname(), gpu_identity(device)), group=control_group)
     ranks = Ranks(
         environment.rank,
         environment.local_rank,
         environment.world_size,
         accelerator,
         device,
-        tuple(names),
+        tuple(host for host, _ in places),
         environment.launcher,
         control_group,
     )
     check_hosts(ranks, expected_hosts or environment.asked_hosts)
+    check_gpus(places)
     return ranks
+
+
+def choose_device(environment: RankEnvironment, accelerator: Literal["cpu", "cuda"]) -> torch.device:
+    """This rank's device, made current: the GPU of its local rank, or the only one that its scheduler lets it see.
+
+    Raises:
+        SettingError: more ranks than GPUs on this host.
+    """
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    # srun --gpus-per-task and mpirun with a wrapper show each rank one GPU, as number 0; the other launchers show all.
+    bound = visible == 1 and environment.launcher in ("srun", "mpirun")
+    if environment.local_world_size > visible and not bound:
+        raise SettingError(
+            f"{environment.local_world_size} ranks were started on {socket.gethostname()}, but torch sees {visible} GPUs "
+            "there; start one process a GPU"
+        )
+    device = torch.device("cuda", 0 if bound else environment.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def gpu_identity(device: torch.device) -> str | None:
+    """The GPU's UUID, which does not depend on what this process sees; None on a CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+
+
+def check_gpus(places: Sequence[tuple[str, str | None]]) -> None:
+    """Refuses two ranks on one GPU; NCCL would say no more than "invalid usage".
+
+    Args:
+        places: host and GPU of every rank, in rank order.
+    """
+    owners: dict[tuple[str, str], int] = {}
+    for rank, (host, gpu) in enumerate(places):
+        if gpu is None:
+            continue
+        first = owners.setdefault((host, gpu), rank)
+        if first != rank:
+            raise SettingError(
+                f"ranks {first} and {rank} both have GPU {gpu} of {host}; start one process a GPU, and let each see its own "
+                "(srun --gpus-per-task=1) or all of them"
+            )
+
+
+def limit_waiting(timeout_seconds: float) -> datetime.timedelta:
+    """Makes ``timeout_seconds`` the time-out of every group that is made from here on; call it before the first one.
+
+    DeepSpeed makes ZeRO's own groups with ``new_group(ranks)`` (deepspeed/comm/torch.py), which takes torch's default of
+    30 minutes (10 with NCCL), whatever ``init_distributed`` was given. There is no public setter for it: new_group reads
+    these two names of torch/distributed/distributed_c10d.py.
+    """
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    torch.distributed.distributed_c10d.default_pg_timeout = timeout
+    torch.distributed.distributed_c10d.default_pg_nccl_timeout = timeout
+    return timeout
+
+
+def lost_rank(error: RuntimeError, timeout_seconds: float) -> UserError | None:
+    """The sentence for a collective that another rank never joined, or None where that is not what happened.
+
+    With NCCL the process is ended by its watchdog instead, which writes a sentence of its own.
+    """
+    text = str(error)
+    if "imed out" in text:
+        found = f"another rank has not answered for {timeout_seconds:.0f} s (launch.timeout_seconds)"
+    elif "onnection" in text and ("closed by peer" in text or "reset by peer" in text):
+        found = "the connection to another rank broke, which has ended or whose host is gone"
+    else:
+        return None
+    return UserError(
+        f"{found}; look for the rank that stopped first in logs/rank_*.log, then start the same command again to go on from "
+        f"the newest checkpoint. {text.splitlines()[0][:200]}"
+    )
 
 
 def prepare_rank(
@@ -215,54 +269,6 @@ def check_hosts(ranks: Ranks, expected: int | None) -> None:
             f"{', '.join(sorted(set(ranks.host_names)))}; check that the host file exists and names every host "
             "(DeepSpeed goes on with one host where it does not), or change launch.hosts"
         )
-
-
-def settle_shm_op(environment: RankEnvironment) -> None:
-    """Switches DeepSpeed's shared-memory op off, or builds it once under a lock.
-
-    ``init_distributed`` would compile the op just in time (needs g++ and ninja, 30-70 s), and a killed build leaves a lock
-    behind that later runs wait for without end. Training's all-reduce does not use the op, so it is off unless
-    ``ZHGPT_BUILD_OPS=1``.
-    """
-    import deepspeed
-
-    if not build_ops_requested():
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        return
-    identity = (
-        f"{sys.prefix}|{platform.python_version()}|{torch.__version__}|{deepspeed.__version__}|{platform.machine()}"
-    )
-    folder = use_private_extensions_folder(hashlib.sha256(identity.encode()).hexdigest()[:16])
-    from deepspeed.comm.torch import build_shm_op
-
-    with locked(folder / "build.lock", OPS_LOCK_TIMEOUT_SECONDS):
-        for stale in folder.glob("*/lock"):  # nobody else builds here while we hold our lock: a killed build left it
-            print(f"removing the stale build lock {stale} that a killed build left", file=sys.stderr)
-            stale.unlink()
-        build_shm_op()
-
-
-@contextmanager
-def locked(path: Path, timeout_seconds: float) -> Any:
-    """Holds an exclusive lock on ``path``; the kernel frees it when the process ends.
-
-    Raises:
-        StorageError: another process held it for ``timeout_seconds``.
-    """
-    give_up_at = time.monotonic() + timeout_seconds
-    with path.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise StorageError(
-                        f"{path}: another process has been building DeepSpeed's ops for {timeout_seconds:.0f} s; "
-                        "end it, or start without ZHGPT_BUILD_OPS=1"
-                    ) from None
-                time.sleep(0.2)
-        yield
 
 
 def leave() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from zhgpt import __version__
 from zhgpt.config.description import describe_experts
+from zhgpt.distributed.environment import read_slurm_job
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.model.attention import AttentionChoice
 from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
@@ -28,7 +29,7 @@ def describe_environment(
 ) -> dict[str, Any]:
     """A JSON-ready account of versions, machine, model, batch, data and warnings."""
     data, config = decisions.data, decisions.config
-    floor = data.floor()
+    floor, job = data.floor(), read_slurm_job()
     device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else platform.processor() or "CPU"
     return {
         "started_at": now(),
@@ -41,6 +42,7 @@ def describe_environment(
             "transformers": importlib.metadata.version("transformers"),
         },
         "launcher": ranks.launcher,
+        "slurm_job": job.number if job is not None else None,
         "world_size": ranks.world_size,
         "hosts": ranks.hosts,
         "host_names": sorted(set(ranks.host_names)),

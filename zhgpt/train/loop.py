@@ -2,7 +2,7 @@
 
 from zhgpt.errors import StoppedBySignal
 from zhgpt.train.held_out import evaluate
-from zhgpt.train.stop import describe_signal
+from zhgpt.train.stop import agreed_signal, describe_signal
 from zhgpt.train.training import Training, evaluation_is_due, is_due, measure, save, save_is_due, train_step
 
 
@@ -15,12 +15,12 @@ def train(training: Training) -> None:
     Raises:
         StoppedBySignal: any rank was asked to stop; all have saved the step they had reached.
         DivergedError: the loss or gradient norm is no longer finite.
-        StorageError: a checkpoint could not be written.
+        StorageError: a checkpoint, metrics or text samples could not be written.
     """
     for step in range(training.first_step, training.plan.steps):
         result = train_step(training, step)
         done = step + 1
-        stop_signal = training.ranks.maximum(training.stop.signal_number)
+        stop_signal = agreed_signal(training.ranks, training.stop, training.outputs.problem)
 
         if is_due(training, done) or stop_signal != 0:
             record = measure(training, done, result)
@@ -33,3 +33,4 @@ def train(training: Training) -> None:
                 f"{describe_signal(stop_signal)} after step {done} of {training.plan.steps}: checkpoint saved; start the "
                 "same command again to go on"
             )
+    agreed_signal(training.ranks, training.stop, training.outputs.problem)  # a signal is late now, a full disk is not

@@ -3,13 +3,15 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from zhgpt.config.deepspeed_json import choose_offload_adam
+from zhgpt.config.deepspeed_json import choose_offload_adam, is_optimizer_offloaded
 from zhgpt.config.schema import OptimSection
+from zhgpt.distributed.op_builds import building
+from zhgpt.distributed.process_group import Ranks
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -56,7 +58,8 @@ def _torch_adamw(groups: list[dict[str, Any]], settings: dict[str, Any]) -> torc
 def _deepspeed_cpu_adam(groups: list[dict[str, Any]], settings: dict[str, Any]) -> torch.optim.Optimizer:
     from deepspeed.ops.adam import DeepSpeedCPUAdam
 
-    optimizer: torch.optim.Optimizer = DeepSpeedCPUAdam(groups, **settings, adamw_mode=True)
+    with building(instead="take offload_optimizer out of the DeepSpeed JSON"):
+        optimizer: torch.optim.Optimizer = DeepSpeedCPUAdam(groups, **settings, adamw_mode=True)
     return optimizer
 
 
@@ -66,10 +69,16 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], dict[str, Any]], torch.opt
 }
 
 
-def choose_optimizer(deepspeed_json: Mapping[str, Any], accelerator: Literal["cpu", "cuda"]) -> OptimizerChoice:
-    """torch's AdamW, or DeepSpeed's vectorised CPU Adam where the optimizer is offloaded and it can be built."""
-    problem = cpu_adam_problem() if accelerator == "cuda" else None
-    offload = choose_offload_adam(deepspeed_json, accelerator=accelerator, cpu_adam_problem=problem)
+def choose_optimizer(deepspeed_json: Mapping[str, Any], ranks: Ranks) -> OptimizerChoice:
+    """torch's AdamW, or DeepSpeed's vectorised CPU Adam where the optimizer is offloaded and every host can build it.
+
+    Reached by all ranks, and the same on all of them: two kinds of Adam in one run would round differently on each host.
+    """
+    problem = None
+    if ranks.accelerator == "cuda" and is_optimizer_offloaded(deepspeed_json):
+        problems = zip(ranks.gather(cpu_adam_problem()), ranks.host_names, strict=True)
+        problem = next((f"{found} on {host}" for found, host in problems if found is not None), None)
+    offload = choose_offload_adam(deepspeed_json, accelerator=ranks.accelerator, cpu_adam_problem=problem)
     if offload is None:
         return OptimizerChoice("torch.optim.AdamW", "torch.optim.AdamW, fused")
     return OptimizerChoice(offload.name, str(offload))

@@ -1,6 +1,8 @@
 """What a run shows and writes as it goes: metrics, text samples, events, console. Only rank 0 does any of it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from megatron_style_data.atomic import atomic_write_text
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
+from zhgpt.errors import StorageError
 from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
 from zhgpt.train.console import Console
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
@@ -18,7 +21,11 @@ from zhgpt.train.text_samples import samples_path
 
 @dataclass
 class Outputs:
-    """Rank 0's log and console; on other ranks both are None and every method does nothing."""
+    """Rank 0's log and console; on other ranks both are None and every method does nothing.
+
+    What cannot be written raises nothing here, because rank 0 alone would leave: the first such error waits in ``problem``
+    until the ranks agree on it after the next step (:func:`zhgpt.train.stop.agreed_signal`).
+    """
 
     folder: RunFolder
     log: RunLog | None = None
@@ -27,6 +34,7 @@ class Outputs:
     """All metrics lines of the run so far."""
     floor: Floor = field(default_factory=Floor)
     tokens_per_parameter: float | None = None
+    problem: StorageError | None = None
 
     @classmethod
     def open(
@@ -61,16 +69,26 @@ class Outputs:
         """Writes one metrics line, and at evaluations the text samples."""
         if self.log is None or self.console is None:
             return
-        self.log.record(record)
-        self.records.append(record)
-        self.console.step(record)
-        if "valid_loss" in record or samples:
-            self.console.evaluation(record, samples)
-            self._say_whether_it_learns(samples)
-        if samples:
-            self.folder.samples.mkdir(exist_ok=True)
-            lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-            atomic_write_text(samples_path(self.folder.samples, record["step"]), lines)
+        with self._keeping_problem():
+            self.log.record(record)
+            self.records.append(record)
+            self.console.step(record)
+            if "valid_loss" in record or samples:
+                self.console.evaluation(record, samples)
+                self._say_whether_it_learns(samples)
+            if samples:
+                self.folder.samples.mkdir(exist_ok=True)
+                lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+                atomic_write_text(samples_path(self.folder.samples, record["step"]), lines)
+
+    @contextmanager
+    def _keeping_problem(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self.problem = self.problem or error
+        except OSError as error:
+            self.problem = self.problem or StorageError(f"{self.folder.path}: rank 0 cannot write: {error}")
 
     def _say_whether_it_learns(self, samples: list[dict[str, Any]]) -> None:
         assert self.console is not None
@@ -89,26 +107,37 @@ class Outputs:
     def saved(self, step: int, path: Path, seconds: float) -> None:
         """Notes a committed checkpoint."""
         if self.log is not None and self.console is not None:
-            self.log.event("checkpoint_saved", step=step, path=path.name, seconds=round(seconds, 3))
-            self.log.sync()
-            self.console.message(f"saved {path} in {seconds:.1f} s")
+            with self._keeping_problem():
+                self.log.event("checkpoint_saved", step=step, path=path.name, seconds=round(seconds, 3))
+                self.log.sync()
+                self.console.message(f"saved {path} in {seconds:.1f} s")
 
     def message(self, text: str) -> None:
         """Shows one line."""
         if self.console is not None:
-            self.console.message(text)
+            with self._keeping_problem():
+                self.console.message(text)
 
     def event(self, name: str, **fields: Any) -> None:
         """Writes one line to events.jsonl."""
         if self.log is not None:
-            self.log.event(name, **fields)
+            with self._keeping_problem():
+                self.log.event(name, **fields)
 
     def close(self) -> None:
-        """Closes files and console."""
-        if self.console is not None:
-            self.console.close()
-        if self.log is not None:
-            self.log.close()
+        """Closes files and console.
+
+        Raises:
+            StorageError: the last lines could not be written, and nothing was said about that before.
+        """
+        known = self.problem
+        with self._keeping_problem():
+            if self.console is not None:
+                self.console.close()
+            if self.log is not None:
+                self.log.close()
+        if known is None and self.problem is not None:
+            raise self.problem
 
 
 def floor_of(report: dict[str, Any]) -> Floor:

@@ -15,8 +15,8 @@ from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
 from zhgpt.config.schema import RunConfig
-from zhgpt.distributed.environment import RankEnvironment
-from zhgpt.distributed.process_group import Ranks, join_ranks
+from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
+from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
 from zhgpt.model.attention import choose_attention_backend
 from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
@@ -32,7 +32,8 @@ from zhgpt.train.loop import train
 from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
-from zhgpt.train.run_folder import RunFolder, RunLock, check_resume_never, exit_status_of, write_run_files
+from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
+from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
@@ -42,36 +43,51 @@ from zhgpt.train.training import Clock, Training
 from zhgpt.train.training_data import open_held_out, open_training_samples
 
 
-def pretrain(
+def join_run(
     arguments: PretrainArguments,
     decisions: Decisions,
     environment: RankEnvironment,
     accelerator: Literal["cpu", "cuda"],
-    stop: StopRequest,
-) -> None:
-    """Runs one rank from start to the target step.
+) -> tuple[Ranks, RunLock | None]:
+    """All ranks together, and on rank 0 the lock of the run's folder.
 
     Args:
         arguments: the command line.
         decisions: configuration, plan, data and model as checked by :func:`zhgpt.train.decisions.decide`.
         environment: who this rank is.
         accelerator: from :func:`zhgpt.distributed.process_group.prepare_rank`, called before this module was imported.
-        stop: already listening for signals.
 
     Raises:
-        UserError: any of its kinds, each with its exit code; from step 0 on also in ``exit_status.json``.
+        SettingError: a package, a host or a GPU is missing. StorageError: a live run has the folder.
     """
     config = decisions.config
     quiet_libraries()
     check_sinks(config.log)
-    folder = RunFolder(config.run.run_dir)
     ranks = join_ranks(
         environment,
         accelerator=accelerator,
         expected_hosts=config.launch.hosts,
         timeout_seconds=config.launch.timeout_seconds,
     )
-    lock = ranks.first_does(lambda: open_folder(folder, arguments.resume))
+    return ranks, ranks.first_does(lambda: open_folder(RunFolder(config.run.run_dir), arguments.resume))
+
+
+def pretrain(
+    arguments: PretrainArguments, decisions: Decisions, ranks: Ranks, lock: RunLock | None, stop: StopRequest
+) -> None:
+    """Runs one rank from start to the target step.
+
+    Args:
+        arguments: the command line.
+        decisions: as for :func:`join_run`, which gave ``ranks`` and ``lock``.
+        ranks: all of them.
+        lock: of the run's folder, on rank 0; released here.
+        stop: already listening for signals.
+
+    Raises:
+        UserError: any of its kinds, each with its exit code, also in ``exit_status.json``.
+    """
+    config, folder = decisions.config, RunFolder(decisions.config.run.run_dir)
     try:
         with exit_status_of(folder, ranks.rank, ranks.world_size, decisions.plan.steps):
             log_to_file(folder.logs, ranks.rank)
@@ -83,10 +99,13 @@ def pretrain(
                 finally:
                     training.loader.close()
                     training.outputs.close()
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(config, decisions.plan, str(error) or type(error).__name__) from None
+                lost = lost_rank(error, config.launch.timeout_seconds) if isinstance(error, RuntimeError) else None
+                if lost is None:
                     raise
-                raise out_of_memory(config, decisions.plan, str(error) or type(error).__name__) from None
+                raise lost from error
     finally:
         if lock is not None:
             lock.release()
@@ -94,7 +113,7 @@ def pretrain(
 
 def open_folder(folder: RunFolder, resume: str) -> RunLock:
     """Takes the run's lock and clears the last attempt's exit status."""
-    check_resume_never(folder, resume)
+    check_resume_never(folder, resume_of_start(folder, resume, read_slurm_job()).mode)
     lock = RunLock(folder)
     folder.exit_status.unlink(missing_ok=True)
     return lock
@@ -107,7 +126,8 @@ def build(
     config, plan = decisions.config, decisions.plan
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
     state = initial_state(decisions, ranks)
-    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, arguments.resume))
+    resume = ranks.decided_by_first(lambda: resume_of_start(folder, arguments.resume, read_slurm_job()))
+    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, resume.mode))
     saved: dict[str, Any] | None = None
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
@@ -119,21 +139,9 @@ def build(
         attention_dtype(config),
         decoder_shape(decisions.model).head_dim,
     )
-    ep_size = config.train.ep_size
-    module = CausalLM(
-        decisions.model,
-        backend.name,
-        activation_checkpointing=config.train.activation_checkpointing,
-        ep_size=ep_size,
-    )
-    initialise_weights(module, decisions.model, config.run.seed, ep_rank=ranks.rank % ep_size, ep_size=ep_size)
-    started_from = None
-    if config.train.initial_weights is not None and checkpoint is None:
-        started_from = load_initial_weights(
-            module, decisions.model, config.train.initial_weights, ep_rank=ranks.rank % ep_size, ep_size=ep_size
-        )
+    module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
     module.to(ranks.device)
-    optimizer = choose_optimizer(decisions.deepspeed_json, ranks.accelerator)
+    optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint)
@@ -150,12 +158,12 @@ def build(
     held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
-    ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
+    ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in [*([started_from] if started_from else []), *resume_notices(saved, state, set_aside)]:
+    for notice in [*started_from, *resume_notices(resume, saved, state, set_aside)]:
         outputs.message(notice)
         outputs.event("notice", text=notice)
     return Training(
@@ -180,9 +188,30 @@ def build(
     )
 
 
-def resume_notices(saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None) -> list[str]:
+def build_module(
+    decisions: Decisions, ranks: Ranks, attention_backend: str, *, from_nothing: bool
+) -> tuple[CausalLM, list[str]]:
+    """The model of this rank with its first weights, and what the user should know about them."""
+    config, model, ep_size = decisions.config, decisions.model, decisions.config.train.ep_size
+    ep_rank = ranks.rank % ep_size
+    module = CausalLM(
+        model,
+        attention_backend,
+        activation_checkpointing=config.train.activation_checkpointing,
+        ep_size=ep_size,
+    )
+    initialise_weights(module, model, config.run.seed, ep_rank=ep_rank, ep_size=ep_size)
+    if config.train.initial_weights is None or not from_nothing:
+        return module, []
+    said = load_initial_weights(module, model, config.train.initial_weights, ep_rank=ep_rank, ep_size=ep_size)
+    return module, [said]
+
+
+def resume_notices(
+    resume: Resume, saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None
+) -> list[str]:
     """What the user should know about going on from this checkpoint."""
-    notices = []
+    notices = [resume.notice] if resume.notice is not None else []
     if saved is not None and saved["micro_batch_size"] != state.micro_batch_size:
         notices.append(
             f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "

@@ -6,13 +6,13 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from megatron_style_data.atomic import atomic_write_json, atomic_write_text
-from zhgpt.errors import SettingError, StorageError, UserError
+from zhgpt.errors import StorageError, UserError
 
 
 @dataclass(frozen=True)
@@ -119,45 +119,75 @@ class RunLock:
         self._handle.close()
 
 
-def check_resume_never(folder: RunFolder, resume: str) -> None:
-    """``--resume never`` refuses a folder with a run in it, so that nothing is overwritten."""
-    if resume == "never" and folder.has_run():
-        raise SettingError(
-            f"{folder.path} holds a run already and --resume is never; choose another run.dir, or continue with --resume auto"
-        )
-
-
 @contextmanager
 def exit_status_of(folder: RunFolder, rank: int, world_size: int, steps: int) -> Iterator[None]:
     """Writes ``exit_status.json`` for what happens inside; torchrun and a bare ``deepspeed`` lose the exit code.
 
     The first rank that fails says why; 0 is written only when the target step was reached.
     """
-
-    def write(exit_code: int, reason: str) -> None:
-        status = {"exit_code": exit_code, "reason": reason, "rank": rank, "world_size": world_size}
-        atomic_write_json(folder.exit_status, {**status, "host": socket.gethostname(), "at": now()})
-
     try:
         yield
-    except UserError as error:
-        if not folder.exit_status.exists():
-            write(error.exit_code, str(error))
-        raise
     except BaseException as error:
         if not folder.exit_status.exists():
-            write(1, f"{type(error).__name__}: {error}")
+            write_exit_status(folder, *code_and_reason(error), rank, world_size)
         raise
     if rank == 0:
-        write(0, f"reached step {steps}")
+        write_exit_status(folder, 0, f"reached step {steps}", rank, world_size)
+
+
+@contextmanager
+def exit_status_of_refusal(run_dir: Path | None, rank: int | None, world_size: int) -> Iterator[None]:
+    """Writes ``exit_status.json`` for a start that fails inside, before it has taken the run's folder.
+
+    A live run's status stays its own, and the first rank that fails says why.
+
+    Args:
+        run_dir: the run's folder, None where it cannot be told or this process does not speak.
+        rank: of this process, None for the launcher.
+        world_size: ranks that were to run.
+    """
+    folder = RunFolder(run_dir) if run_dir is not None else None
+    said = _content(folder.exit_status) if folder is not None else None
+    try:
+        yield
+    except BaseException as error:
+        if folder is not None and _content(folder.exit_status) == said:
+            with suppress(
+                StorageError
+            ):  # in use, or not to be written: what went wrong first is what the user must read
+                lock = RunLock(folder)
+                try:
+                    write_exit_status(folder, *code_and_reason(error), rank, world_size)
+                finally:
+                    lock.release()
+        raise
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def code_and_reason(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error and its sentence; a bug has code 1 and its type."""
+    if isinstance(error, UserError):
+        return error.exit_code, str(error)
+    return 1, f"{type(error).__name__}: {error}"
+
+
+def write_exit_status(folder: RunFolder, exit_code: int, reason: str, rank: int | None, world_size: int) -> None:
+    """Writes ``exit_status.json``; ``rank`` is None where the launcher speaks."""
+    status = {"exit_code": exit_code, "reason": reason, "rank": rank, "world_size": world_size}
+    atomic_write_json(folder.exit_status, {**status, "host": socket.gethostname(), "at": now()})
 
 
 def write_killed_status(folder: RunFolder, exit_code: int, reason: str, world_size: int) -> None:
     """Written by the launcher for a rank that was killed: the other ranks only know that they lost their connection."""
     said = read_exit_status(folder)
     if folder.path.is_dir() and (said is None or said["exit_code"] == 1):
-        status = {"exit_code": exit_code, "reason": reason, "rank": None, "world_size": world_size}
-        atomic_write_json(folder.exit_status, {**status, "host": socket.gethostname(), "at": now()})
+        write_exit_status(folder, exit_code, reason, None, world_size)
 
 
 def read_exit_status(folder: RunFolder) -> dict[str, Any] | None:
