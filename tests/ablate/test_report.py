@@ -70,7 +70,7 @@ def test_what_was_not_measured_has_no_column_and_is_named(reported: MadeUp) -> N
     assert "| MFU |" in page
     assert "communication |" not in page
     assert 'communication share ("comms_logger"' in page
-    assert "They are not paired by document" in page
+    assert "how much the choice of documents matters is not in it" in page
 
 
 def test_results_hold_every_run_unrounded(reported: MadeUp) -> None:
