@@ -128,13 +128,16 @@ def test_a_stop_signal_saves_the_run_and_the_same_command_gives_what_an_uninterr
 
 
 def test_the_largest_micro_batch_is_found_by_running_out_of_memory(make_grid: MakeGrid, tmp_path: Path) -> None:
-    """A global batch of 17 long sequences is cut by 1 and 17; the limit lets 1 through and stops 17."""
+    """A global batch of 34 sequences is cut by 1, 2, 17 and 34; the limit lets 2 through and stops 17.
+
+    A narrow model with a very wide feed-forward layer keeps half a megabyte a token and computes little.
+    """
     grid = make_grid(
         {
-            "train.global_batch_size": 17,
+            "train.global_batch_size": 34,
             "train.steps": 2,
-            "data.sequence_length": 2048,
-            "model.hidden_size": 256,
+            "data.sequence_length": 256,
+            "model.intermediate_size": 16384,
             "evaluate.samples": 1,
         },
         constraints=["equal_tokens", "largest_that_fits"],
@@ -142,9 +145,9 @@ def test_the_largest_micro_batch_is_found_by_running_out_of_memory(make_grid: Ma
         probe={"steps": 2, "warmup_steps": 1},
     )
     done = zhgpt("ablate", grid, "--dir", tmp_path / "out", "--plan")
-    assert re.findall(r"micro batch (\d+)", done.stdout) == ["1", "17"]
+    assert re.findall(r"micro batch (\d+)", done.stdout) == ["1", "2", "17"]
     (variant,) = json.loads((tmp_path / "out" / "plan.json").read_text())["variants"]
-    assert variant["overrides"]["train.micro_batch_size"] == 1
+    assert variant["overrides"]["train.micro_batch_size"] == 2
     assert variant["problem"] == ""
 
 
