@@ -57,6 +57,11 @@ QUIRKS: tuple[Quirk, ...] = (
         "offload takes DeepSpeedCPUAdam alone by default",
         "zhgpt/config/deepspeed_json.py",
     ),
+    Quirk(
+        "the_latencies_of_collectives_are_running_totals",
+        "comms_logger's latencies are running totals",
+        "zhgpt/train/engine.py",
+    ),
     Quirk("zero3_refuses_native_moe", "ZeRO-3 refuses native MoE", "zhgpt/config/zero_rules.py"),
     Quirk("no_gradient_norm_without_zero", "no gradient norm at ZeRO-0 in fp32", "zhgpt/train/engine.py"),
     Quirk(

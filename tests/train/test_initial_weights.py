@@ -78,6 +78,20 @@ def test_a_mixture_trains_on_from_a_dense_run_with_its_experts_shared_out(
     assert metrics(tmp_path / "run")[0]["loss"] < dense[0] - 0.3, "it starts where the dense run had come to"
 
 
+def test_a_mixture_takes_the_selection_bias_of_another_run_with_its_weights(
+    ranks: Ranks, tiny: Tiny, tmp_path: Path
+) -> None:
+    settings = ("model.moe.num_experts=4", "model.moe.moe_intermediate_size=24", "model.moe.bias_update_rate=0.01")
+    ranks.results("faults:train", tiny.argv(tmp_path / "run", *settings), world_size=1)
+    saved = load_consolidated(tmp_path / "run")
+    module = fresh(saved.model)
+    load_initial_weights(module, saved.model, str(tmp_path / "run"), ep_rank=0, ep_size=1)
+    for layer in range(2):
+        bias = module.model.layers[layer].mlp.gate.e_score_correction_bias
+        assert bias.abs().sum() > 0
+        assert torch.equal(bias, saved.state_dict[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"])
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tokenizer": ("zhgpt.cli.tokenizer", "app", "Train a tokenizer and look at what it does."),
     "data": ("zhgpt.cli.data", "app", "Build, verify, inspect and adopt indexed datasets."),
     "pretrain": ("zhgpt.cli.pretrain", "command", "Train, with one process a GPU on this host (or one of several)."),
+    "ablate": ("zhgpt.cli.ablate", "command", "Answer a question by a grid of runs, here or on Slurm."),
     "generate": ("zhgpt.cli.generate", "command", "Continue a prompt with an exported model."),
     "export": ("zhgpt.cli.export", "app", "Turn a checkpoint into a transformers model."),
     "report": ("zhgpt.cli.report", "command", "Make a run's report.html."),

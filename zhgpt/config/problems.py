@@ -78,14 +78,14 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
     elif kind == "missing":
         yield f"{where if item_model(key) else origins.file}: {_missing_sentence(key)}"
     else:
-        yield f"{where}: {key}: {_expectation(details, found)}"
+        yield f"{where}: {key}: {expectation(details, found)}"
 
 
 def _reason(details: ErrorDetails) -> str:
     return str(details.get("ctx", {}).get("error", details["msg"]))
 
 
-def _expectation(details: ErrorDetails, found: Any) -> str:
+def expectation(details: ErrorDetails, found: Any) -> str:
     """What was expected and found, for each kind of error that our types can raise."""
     kind, context = details["type"], details.get("ctx", {})
     if kind == "value_error":

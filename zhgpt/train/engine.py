@@ -78,3 +78,16 @@ def partitioned_gradient_norm(engine: "DeepSpeedEngine") -> float | None:
     """DeepSpeed's global gradient norm before clipping, after step, at ZeRO 1-3."""
     norm = engine.get_global_grad_norm()
     return None if norm is None else float(norm)
+
+
+def communication_seconds() -> float:
+    """Seconds that this rank has spent in DeepSpeed's collectives since the last call; 0 unless comms_logger is enabled.
+
+    Taken from the timers behind the logger: it reads each without resetting it (deepspeed/comm/comm.py, ``timed_op``), so
+    that every latency it records is the sum of all before it. Timers and records are emptied here, which also bounds
+    their memory. A collective that is started and waited for elsewhere counts only as far as its start blocks.
+    """
+    timers = deepspeed.comm.comm.timers.get_timers()
+    milliseconds = sum(timer.elapsed(reset=True) for timer in timers.values())
+    deepspeed.comm.comms_logger.reset_data()
+    return float(milliseconds) / 1000

@@ -58,6 +58,8 @@ def load_initial_weights(module: nn.Module, model: ModelSection, path: str, *, e
                 _copy(values, source, saved.model, model)
             elif not (upcycling and FRESH.search(name)):
                 raise SettingError(f"train.initial_weights {path} has no {name}; take a run of the same model")
+    if not upcycling:
+        _copy_biases(module, saved.state_dict)
     made = "each expert a copy of the dense feed-forward layer" if upcycling else "the same model"
     return f"first weights from {saved.path} (step {saved.step}): {made}"
 
@@ -66,6 +68,14 @@ def _source(name: str) -> str:
     """The dense weight that a mixture's weight starts from."""
     found = EXPERT.match(name)
     return f"{found[1]}.{found[2]}" if found else name
+
+
+def _copy_biases(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """The routers' selection biases, which are no parameters."""
+    for name, part in module.named_modules():
+        bias = getattr(part, "e_score_correction_bias", None)
+        if bias is not None:
+            bias.copy_(weights[f"{name}.e_score_correction_bias"])
 
 
 def _copy(values: Tensor, source: Tensor, saved: ModelSection, model: ModelSection) -> None:

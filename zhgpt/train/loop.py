@@ -1,8 +1,9 @@
 """The training loop."""
 
 from zhgpt.errors import StoppedBySignal
+from zhgpt.train.held_out import evaluate
 from zhgpt.train.stop import agreed_signal, describe_signal
-from zhgpt.train.training import Training, evaluate, evaluation_is_due, is_due, measure, save, save_is_due, train_step
+from zhgpt.train.training import Training, evaluation_is_due, is_due, measure, save, save_is_due, train_step
 
 
 def train(training: Training) -> None:

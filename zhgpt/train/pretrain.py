@@ -23,21 +23,23 @@ from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
-from zhgpt.train.engine import build_engine
+from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
 from zhgpt.train.initial_weights import load_initial_weights
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
 from zhgpt.train.loop import train
+from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, Training, out_of_memory
+from zhgpt.train.training import Clock, Training
 from zhgpt.train.training_data import open_held_out, open_training_samples
 
 
@@ -97,10 +99,10 @@ def pretrain(
                 finally:
                     training.loader.close()
                     training.outputs.close()
-            except torch.OutOfMemoryError as error:
-                raise out_of_memory(config, decisions.plan, str(error)) from None
-            except RuntimeError as error:
-                lost = lost_rank(error, config.launch.timeout_seconds)
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(config, decisions.plan, str(error) or type(error).__name__) from None
+                lost = lost_rank(error, config.launch.timeout_seconds) if isinstance(error, RuntimeError) else None
                 if lost is None:
                     raise
                 raise lost from error
@@ -181,6 +183,7 @@ def build(
         state=state,
         flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
         peak_tflops_per_rank=peak,
+        times=step_times(ranks.device, deepspeed_config, communication_seconds),
         clock=Clock(skipped_steps=engine.skipped_steps),
     )
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from megatron_style_data.samples import Batch
 from zhgpt.checkpoint.save import save_checkpoint
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
-from zhgpt.errors import DivergedError, OutOfMemoryError
-from zhgpt.evaluate.validation import Validation, samples_of_each, validate
+from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
-from zhgpt.train.batches import MicroBatch, to_device
+from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.loader import Loader
+from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.routing import balance_by_bias, report_routing, seed_draws
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
+from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.training_data import HeldOut, TrainingData
@@ -51,6 +51,7 @@ class Training:
     """Identity of the run; ``step`` and ``consumed_samples`` are those of the start."""
     flops_per_token: int
     peak_tflops_per_rank: float | None
+    times: StepTimes
     clock: "Clock" = field(default_factory=lambda: Clock())
 
     @property
@@ -79,8 +80,8 @@ class Clock:
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
-    def lap(self, waited_seconds: float) -> tuple[float, float]:
-        """Tokens a second of all ranks since the last lap or resume, and this rank's share of waiting for batches in it.
+    def lap(self, waited_seconds: float) -> tuple[float, float, float]:
+        """Tokens a second of all ranks since the last lap or resume, this rank's share of waiting in it, and its seconds.
 
         Args:
             waited_seconds: of the loader, in all; call this when the device has finished.
@@ -92,7 +93,7 @@ class Clock:
         self.total_seconds += seconds
         self.total_tokens += tokens
         self.lap_started, self.lap_tokens = now, 0
-        return tokens / seconds, waited / seconds
+        return tokens / seconds, waited / seconds, seconds
 
     def resume(self) -> None:
         """Starts the lap anew after work that is no training."""
@@ -133,35 +134,23 @@ def train_step(training: Training, step: int) -> StepResult:
         loaded = training.loader.take(step, micro_step)
         if training.draws_random_numbers:
             seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
-        losses = forward(training, loaded.batch.to(training.ranks.device))
+        with training.times.of("forward"):
+            losses = forward(training, loaded.batch.to(training.ranks.device))
         nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
         loss = nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
-        engine.backward(loss if router_loss is None else loss + router_loss)
+        with training.times.of("backward"):
+            engine.backward(loss if router_loss is None else loss + router_loss)
         total = nats.detach() if total is None else total + nats.detach()
         if router_loss is not None:
             routers = router_loss.detach() if routers is None else routers + router_loss.detach()
-        if engine.is_gradient_accumulation_boundary():
-            norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
-        engine.step()
+        with training.times.of("update"):
+            if engine.is_gradient_accumulation_boundary():
+                norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
+            engine.step()
     assert total is not None
     balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_per_step
     return StepResult(total, loaded.targets, rate, norm, routers)
-
-
-def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
-    """What to say when the run does not fit, with the next smaller micro batch that divides the global one."""
-    size, ranks = plan.micro_batch_size, plan.data_parallel_size
-    fitting = [smaller for smaller in range(1, size) if plan.global_batch_size % (smaller * ranks) == 0]
-    advice = (
-        f"train.micro_batch_size={fitting[-1]}"
-        if fitting
-        else "train.activation_checkpointing=true or a higher ZeRO stage"
-    )
-    return OutOfMemoryError(
-        f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {advice} "
-        f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
-    )
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
@@ -205,9 +194,9 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    (nats,) = training.ranks.sums([float(result.nats.double().item())])
+    nats, peaks = summed_nats_and_peaks(training, result)
     loss = nats / result.targets
-    rate, waited = training.clock.lap(training.loader.waited_seconds)
+    rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
     tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
@@ -219,7 +208,9 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "gradient_norm": norm,
         "tokens_per_second": rate,
         "data_wait": waited,
+        **training.times.shares(lap_seconds),
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
+        "peak_memory_bytes": max(peaks) or None,
         "consumed_tokens": done * training.plan.tokens_per_step,
         "elapsed_seconds": time.perf_counter() - training.clock.started,
         "eta_seconds": (training.plan.steps - done)
@@ -230,6 +221,8 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     record |= measure_routing(training, done, result)
     if skipped:
         record["skipped_steps"] = skipped
+    if save_is_due(training, done):
+        training.outputs.event("memory", step=done, peak_bytes_of_ranks=peaks)
     left_out = skipped if training.config.train.precision != "fp16" else 0
     if left_out or not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
         training.outputs.step(record, [])
@@ -242,6 +235,15 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     return record
 
 
+def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float, list[int]]:
+    """Nats of the step over all ranks, and each rank's peak memory in bytes, in one collective."""
+    ranks = training.ranks
+    mine = [0.0] * ranks.world_size
+    mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
+    nats, *peaks = ranks.sums([float(result.nats.double().item()), *mine])
+    return nats, [int(peak) for peak in peaks]
+
+
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
     """The metrics of a mixture of experts; loads and biases of each layer go to routing.jsonl. Nothing for a dense model."""
     report = report_routing(training.engine.module, training.ranks, training.clock.last_lap_seconds)
@@ -251,48 +253,6 @@ def measure_routing(training: Training, done: int, result: StepResult) -> dict[s
     micro_steps = training.plan.data_parallel_size * training.plan.gradient_accumulation_steps
     training.outputs.routing(done, report.layers)
     return {"router_loss": total / micro_steps, **report.record}
-
-
-def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds held-out loss to ``record`` and returns text samples; reached by all ranks."""
-    training.engine.eval()
-    with torch.no_grad():
-        if training.held_out:
-            parts = validate_sources(training)
-            whole = Validation.of_all(parts.values())
-            record["valid_loss"] = whole.loss
-            record["valid_perplexity"] = whole.perplexity
-            record["valid_bits_per_byte"] = whole.bits_per_byte
-            if training.data.is_blend:
-                record |= {f"valid_loss/{name}": part.loss for name, part in parts.items()}
-        samples = training.text_sampler.write(training.engine)
-    training.engine.train()
-    training.clock.resume()
-    return samples
-
-
-def validate_sources(training: Training) -> dict[str, Validation]:
-    """The held-out loss on each source by name; reached by all ranks."""
-    data = training.config.data
-
-    def summed_nats(batch: Batch) -> torch.Tensor:
-        device = training.ranks.device
-        return forward(training, to_device(batch, device, attend_across_documents=data.attend_across_documents))
-
-    counts = samples_of_each(
-        [part.samples.samples_per_epoch for part in training.held_out], training.config.evaluate.samples
-    )
-    return {
-        part.name: validate(
-            summed_nats,
-            part.samples,
-            part.utf8_bytes,
-            micro_batch_size=training.plan.micro_batch_size,
-            count=count,
-            ranks=training.ranks,
-        )
-        for part, count in zip(training.held_out, counts, strict=True)
-    }
 
 
 def save(training: Training, done: int) -> None:
@@ -314,4 +274,5 @@ def save(training: Training, done: int) -> None:
         training.config.checkpoint.keep_last,
     )
     training.outputs.saved(done, path, time.perf_counter() - started)
+    training.times.forget()
     training.clock.resume()

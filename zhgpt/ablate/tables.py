@@ -1,0 +1,183 @@
+"""The ablation's numbers as rows: for the CSV files, the Markdown and the page."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from zhgpt.ablate.comparison import BASES, Comparison, Difference, signed
+from zhgpt.ablate.observed import Observed
+from zhgpt.ablate.plan import Plan
+from zhgpt.ablate.student import Interval, mean_interval
+from zhgpt.config.quantities import count_text, duration_text, share_text
+
+NOT_MEASURED = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; the first column is a name, the others are digits."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def result_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> Table:
+    """A row a variant: seeds done, final held-out bits per byte, and the differences to the baseline."""
+    by_name = {comparison.variant: comparison for comparison in comparisons}
+    rows = []
+    for variant in plan.variants:
+        mine = [run for run in runs if run.cell.variant.name == variant.name]
+        bits = [run.bits for run in mine if run.bits is not None]
+        comparison = by_name.get(variant.name)
+        differences = [
+            "baseline" if comparison is None else _difference_text(comparison.differences.get(basis)) for basis in BASES
+        ]
+        shown = _interval_text(mean_interval(bits, plan.confidence)) if bits else NOT_MEASURED
+        rows.append((variant.name, f"{len(bits)} of {len(mine)}", shown, *differences))
+    heads = ("variant", "seeds", "bits per byte", *(f"Δ at {words}" for words in BASES.values()))
+    return Table(heads, tuple(rows))
+
+
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "tokens_per_second": ("tokens/s", count_text),
+    "step_seconds": ("step", lambda seconds: f"{1000 * seconds:.0f} ms"),
+    "mfu": ("MFU", share_text),
+    "peak_memory_bytes": ("memory", lambda size: f"{size / 2**30:.2f} GiB"),
+    "data_wait": ("data wait", share_text),
+    "communication": ("communication", share_text),
+    "forward_time": ("forward", share_text),
+    "backward_time": ("backward", share_text),
+    "update_time": ("update", share_text),
+    "training_seconds": ("training time", duration_text),
+}
+"""What a run costs: the column's head and how a number of it is written."""
+
+
+def cost_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> Table:
+    """A row a variant: means over its finished runs. What no run measured has no column."""
+    by_name = {comparison.variant: comparison for comparison in comparisons}
+    measured = [name for name in COSTS if any(name in run.numbers for run in runs if run.done)]
+    rows = []
+    for variant in plan.variants:
+        mine = [run.numbers for run in runs if run.cell.variant.name == variant.name and run.done]
+        cells = [_speed_text(by_name.get(variant.name), variant.name, plan)]
+        for name in measured:
+            values = [numbers[name] for numbers in mine if name in numbers]
+            cells.append(COSTS[name][1](fmean(values)) if values else NOT_MEASURED)
+        rows.append((variant.name, *cells))
+    return Table(("variant", "speed × baseline", *(COSTS[name][0] for name in measured)), tuple(rows))
+
+
+def run_table(runs: Sequence[Observed]) -> Table:
+    """A row a run: how it ended and why."""
+    rows = [
+        (
+            run.cell.name,
+            run.standing.state,
+            "" if run.standing.exit_code is None else str(run.standing.exit_code),
+            NOT_MEASURED if not run.points else f"{run.points[-1].bits:.4f}",
+            f"{run.points[-1].step:,} of {run.cell.variant.steps:,}"
+            if run.points
+            else f"0 of {run.cell.variant.steps:,}",
+            ", ".join(run.hosts),
+            run.standing.reason.splitlines()[0][:200] if run.standing.reason and run.standing.state != "done" else "",
+        )
+        for run in runs
+    ]
+    return Table(("run", "state", "exit code", "bits per byte", "evaluated at step", "host", "reason"), tuple(rows))
+
+
+def settings_table(plan: Plan) -> Table:
+    """A row a variant: what distinguishes it."""
+    rows = [
+        (
+            variant.name,
+            ", ".join(f"{key}={value}" for key, value in variant.settings.items()) or "the base recipe",
+            f"{variant.steps:,}",
+            count_text(variant.tokens),
+            f"{variant.flops:.3g}",
+            count_text(variant.parameters),
+        )
+        for variant in plan.variants
+    ]
+    return Table(("variant", "settings", "steps", "tokens", "FLOPs", "parameters"), tuple(rows))
+
+
+def results_csv(runs: Sequence[Observed]) -> str:
+    """One line a run, every number unrounded."""
+    names = [*COSTS]
+    head = ["variant", "seed", "state", "exit_code", "steps", "tokens", "flops", "valid_loss", "valid_bits_per_byte"]
+    rows = []
+    for run in runs:
+        last = run.points[-1] if run.points else None
+        numbers = [run.numbers.get(name) for name in names]
+        reached = [last.step, last.tokens, last.flops, last.loss, last.bits] if last else [None] * 5
+        stands = run.standing
+        rows.append([run.cell.variant.name, run.cell.seed, stands.state, stands.exit_code, *reached, *numbers])
+    return _csv([*head, *names], rows)
+
+
+def curves_csv(runs: Sequence[Observed]) -> str:
+    """One line an evaluation."""
+    rows = [
+        [run.cell.variant.name, run.cell.seed, at.step, at.tokens, at.seconds, at.flops, at.loss, at.bits]
+        for run in runs
+        for at in run.points
+    ]
+    head = ["variant", "seed", "step", "tokens", "training_seconds", "flops", "valid_loss", "valid_bits_per_byte"]
+    return _csv(head, rows)
+
+
+def comparisons_csv(plan: Plan, comparisons: Sequence[Comparison]) -> str:
+    """One line a variant and basis."""
+    head = ["variant", "baseline", "held_equal", "pairs", "mean_difference", "half_width", "confidence", "outcome"]
+    rows: list[list[object]] = [
+        [
+            *(comparison.variant, plan.baseline, basis, difference.interval.count, difference.interval.mean),
+            *(difference.interval.half_width, plan.confidence, difference.outcome),
+        ]
+        for comparison in comparisons
+        for basis, difference in comparison.differences.items()
+    ]
+    return _csv(head, rows)
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown; digits to the right."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join(["---", *["---:"] * (len(table.head) - 1)]) + "|"
+    return "\n".join([line(table.head), rule, *(line(row) for row in table.rows)])
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def _interval_text(interval: Interval) -> str:
+    return f"{interval.mean:.4f}" + ("" if interval.half_width is None else f" ± {interval.half_width:.4f}")
+
+
+def _difference_text(difference: Difference | None) -> str:
+    if difference is None:
+        return NOT_MEASURED
+    interval = difference.interval
+    spread = "" if interval.half_width is None else f" ± {interval.half_width:.4f}"
+    return f"{signed(interval.mean, 4)}{spread} ({difference.outcome})"
+
+
+def _speed_text(comparison: Comparison | None, name: str, plan: Plan) -> str:
+    if name == plan.baseline:
+        return "1"
+    if comparison is None or comparison.speed is None:
+        return NOT_MEASURED
+    ratio, low, high = comparison.speed
+    return f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if high != float("inf") else "")
