@@ -49,14 +49,10 @@ def compare(
     ] = None,
 ) -> None:
     """Compare tokenizers on the same texts."""
-    from megatron_style_data.errors import SettingError
     from megatron_style_data.tokenizer import load_tokenizer
     from megatron_style_data.tokenizer.comparison import fit_of
 
-    if plot is not None and plot.suffix not in (".png", ".svg"):
-        raise SettingError(f"--plot {plot}: expected a name that ends in .png or .svg.")
-    if train_steps is not None and train_steps < 1:
-        raise SettingError(f"--train-steps {train_steps}: expected at least 1.")
+    _check_options(plot, train_steps)
     model = _model(config, hidden_size, layers)
     texts = _texts(text, by, domain_bytes, text_field)
     names = _names(tokenizers)
@@ -64,10 +60,7 @@ def compare(
         fit_of(name, load_tokenizer(path, end_of_text=end_of_text), texts)
         for name, path in zip(names, tokenizers, strict=True)
     ]
-    _print_table("characters a token", _by_domain(fits, "characters_per_token", "{:.3f}"))
-    _print_table("bytes a token", _by_domain(fits, "bytes_per_token", "{:.2f}"))
-    _print_table("Han characters cut across tokens", _split_rows(fits))
-    _print_table("", _vocabulary_rows(fits, model))
+    _print_fits(fits, model)
     if train_steps is not None:
         from zhgpt.cli.tokenizer_trial import TrialSettings
 
@@ -129,6 +122,15 @@ def advise(
     )
 
 
+def _check_options(plot: Path | None, train_steps: int | None) -> None:
+    from megatron_style_data.errors import SettingError
+
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        raise SettingError(f"--plot {plot}: expected a name that ends in .png or .svg.")
+    if train_steps is not None and train_steps < 1:
+        raise SettingError(f"--train-steps {train_steps}: expected at least 1.")
+
+
 def _texts(inputs: list[str], by: str | None, domain_bytes: int, text_field: str | None) -> dict[str, list[str]]:
     from megatron_style_data.readers import ReadCounters, ReadOptions, expand_inputs
     from megatron_style_data.tokenizer.domains import texts_by_domain
@@ -175,6 +177,13 @@ def _shape_overrides(hidden_size: int | None, layers: int | None) -> tuple[str, 
         f"model.num_attention_heads={heads}",
         f"model.num_key_value_heads={heads}",
     )
+
+
+def _print_fits(fits: "Sequence[TokenizerFit]", model: "RunConfig | None") -> None:
+    _print_table("characters a token", _by_domain(fits, "characters_per_token", "{:.3f}"))
+    _print_table("bytes a token", _by_domain(fits, "bytes_per_token", "{:.2f}"))
+    _print_table("Han characters cut across tokens", _split_rows(fits))
+    _print_table("", _vocabulary_rows(fits, model))
 
 
 def _print_trials(tokenizers: Mapping[str, Path], settings: "TrialSettings") -> None:
