@@ -11,6 +11,7 @@ from benchmarks import (
     data_build,
     loader,
     minhash,
+    mixture_layer,
     open_dataset,
     packing,
     sample_reading,
@@ -99,6 +100,7 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "minhash_demo": lambda _: [minhash.run(list(CORPUS), "statutes and a novel")],
     "training_step": lambda place: [training_step.run(place.dataset)],
     "loader": lambda place: [loader.run(place.dataset)],
+    "mixture": lambda _: mixture_layer.run(),
 }
 """In the order of the table."""
 

@@ -20,7 +20,7 @@ STEP = {
     "zhgpt.train.loop:measure": 8,
     "zhgpt.train.outputs:Outputs.step": 8,
 }
-EVALUATION = {"zhgpt.train.training:validate": 2, "zhgpt.train.text_samples:sample_continuations": 2}
+EVALUATION = {"zhgpt.train.held_out:validate": 2, "zhgpt.train.text_samples:sample_continuations": 2}
 SAVE = {
     "zhgpt.checkpoint.save:_prepare": 3,
     "zhgpt.checkpoint.save:_write_shards": 3,
