@@ -11,7 +11,7 @@ TEST_ARGS ?=
 # One thread a process: tests start several processes, and spinning threads slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help venv venv-dev demo test test-cluster check bench check-pins clean
+.PHONY: help venv venv-dev demo test test-sweeps test-cluster check bench check-pins clean
 
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -25,8 +25,11 @@ venv-dev:  ## the same, with what tests and linters need
 demo: venv  ## from the embedded Chinese text to a model that speaks, about 10 minutes on two cores
 	@$(BIN)/zhgpt demo
 
-test: venv-dev  ## all tests but those of the cluster
+test: venv-dev  ## all tests but whole ablations and those of the cluster
 	@$(TEST_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+
+test-sweeps: venv-dev  ## whole ablations, killed and resumed, out of memory and diverging: about 5 minutes
+	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate -m sweep $(TEST_ARGS)
 
 test-cluster: venv-dev  ## two hosts with Slurm and ssh on this machine (root; INSTALL=1 installs Debian packages)
 	@./tests/cluster/packages.sh

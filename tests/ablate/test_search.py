@@ -80,6 +80,7 @@ def test_trials_are_told_from_variants_by_their_name() -> None:
     assert not is_trial("trials1")
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_a_search_trains_its_trials_reports_them_and_goes_on(make_grid: Callable[..., Path], tmp_path: Path) -> None:

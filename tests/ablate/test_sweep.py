@@ -15,7 +15,7 @@ import pytest
 from commands import zhgpt
 from tiny import Tiny, losses
 
-pytestmark = [pytest.mark.slow, pytest.mark.distributed]
+pytestmark = [pytest.mark.sweep, pytest.mark.slow, pytest.mark.distributed]
 
 MakeGrid = Callable[..., Path]
 
