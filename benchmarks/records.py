@@ -44,11 +44,12 @@ documents with the second half of each run of four or more Han characters taken 
 such runs 0.2 % are then in a run that the corpus has, too; between two halves of the corpus itself it is 18 %. A token of
 the made text is 4.8 bytes, of the corpus 5.2. PSS counts shared pages once; it is looked at every 50 ms.
 
-A target is missed: 10 times one `encode` call a document, at both sizes. One call a document costs HF's tokenizers next to
-nothing more than a batch where a document is 8 kB, so that would be nearly 10 times the batches. At 50 MB the start weighs,
-too: of the 3.7 CPU-seconds that it took in another run, 1.6 are what 1.5 MB take (imports, reading the tokenizer,
+A target is missed: 10 times one `encode` call a document, at both sizes. Documents are 8 kB, and there one call each costs
+HF's tokenizers only a quarter more than batches (50 MB), so 10 times that is 8 times the batches. At 50 MB the start
+weighs, too: of the 3.7 CPU-seconds that it took in another run, 1.6 are what 1.5 MB take (imports, reading the tokenizer,
 preparing and proving the fast encoder). 5 times the batches is just reached there; with 1.8 cores busy otherwise it was
-4.87, so a run in other company may fall short.
+4.87, so a run in other company may fall short. At 500 MB other work ended during the run: ours and the batches had it
+beside them, the single calls for the most part not, which flatters these.
 
 MinHash works on characters, so MB a second depend on how many bytes a character has: statutes and a novel are nearly all
 Han characters of three bytes, the modern corpus has English, code and markup of one byte. Per character both are alike.
