@@ -12,8 +12,10 @@ VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 64 rows, so that 150 tokens make three, the last one partial."""
+    """Chunks of 64 rows in groups of two: 150 tokens make three chunks and two groups, the last ones partial."""
     monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", {"cpu": 64 * PADDED})
+    monkeypatch.setattr(loss_module, "GROUP_ENTRIES", {"cpu": 128 * PADDED})
+    monkeypatch.setattr(loss_module, "ROWS_IN_CACHE", 200)
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,3 +128,24 @@ def test_all_logits_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch, "mm", watched_mm)
     linear_cross_entropy(*inputs(), VOCAB).backward()
     assert largest == 64
+
+
+def test_a_target_whose_share_underflows_costs_what_it_should() -> None:
+    """Its softmax is 0 in fp32; the loss is the distance of its logit from the largest, 200 nats and more."""
+    hidden, weight, labels = inputs()
+    with torch.no_grad():
+        hidden *= 60.0
+    found = value_and_gradients(linear_cross_entropy, hidden, weight, labels)
+    expected = value_and_gradients(reference_linear_cross_entropy, hidden, weight, labels)
+    assert expected[0] > 2e4
+    for one, other in zip(found, expected, strict=True):
+        assert relative(one, other) < 1e-5
+
+
+def test_a_gpu_computes_the_shares_that_a_cpu_does() -> None:
+    logits = torch.randn(5, 40, generator=torch.Generator().manual_seed(3))
+    targets = torch.arange(5)[:, None]
+    for one, other in zip(
+        loss_module._shares(logits.clone(), targets), loss_module._shares_on_cpu(logits, targets), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,13 @@ IGNORED_LABEL = -100
 # Elsewhere: 128 MiB in fp32, hundreds of rows at 50,000 ids, to keep the matrix products large (not measured).
 CHUNK_ENTRIES = {"cpu": 2**22}
 DEFAULT_CHUNK_ENTRIES = 2**25
+# Slopes in a group of chunks, which goes into the weight's gradient by one product: adding a product to that gradient
+# costs as much as reading and writing all of it. CPU: 32 MiB in bf16; elsewhere a group is a chunk.
+GROUP_ENTRIES = {"cpu": 2**24}
+# Rows of the weight's gradient that are worked on at a time on a CPU: with their temporaries they stay in its cache.
+ROWS_IN_CACHE = 2048
+# Below this a softmax in fp32 has lost digits, and its logarithm with them.
+SMALLEST_SHARE = 1e-30
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
@@ -61,18 +69,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
         grad_TD = torch.empty_like(compute_TD) if with_gradients else None
         grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else None
-        entries = CHUNK_ENTRIES.get(hidden_TD.device.type, DEFAULT_CHUNK_ENTRIES)
-        rows = max(1, min(hidden_TD.shape[0], entries // weight_VD.shape[0]))
         with torch.autocast(hidden_TD.device.type, enabled=False):
-            for start in range(0, hidden_TD.shape[0], rows):
-                chunk = slice(start, start + rows)
-                logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()
-                nats, slope_CV = _cross_entropy(logits_CV, labels_T[chunk], vocab_size, with_gradients)
-                total += nats
+            for group, chunks in _groups(hidden_TD.shape[0], weight_VD.shape[0], hidden_TD.device.type):
+                rows = group.stop - group.start if with_gradients else 0
+                slope_GV = compute_TD.new_empty(rows, weight_VD.shape[0])
+                for chunk in chunks:
+                    logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()
+                    nats, slope_CV = _cross_entropy(logits_CV, labels_T[chunk], vocab_size, with_gradients)
+                    total += nats
+                    if with_gradients:
+                        slope_GV[chunk.start - group.start : chunk.stop - group.start] = slope_CV
                 if grad_TD is not None and grad_VD is not None:
-                    slope_CV = slope_CV.to(dtype)
-                    torch.mm(slope_CV, compute_VD, out=grad_TD[chunk])
-                    _add_product(grad_VD, slope_CV.t(), compute_TD[chunk])
+                    torch.mm(slope_GV, compute_VD, out=grad_TD[group])
+                    _add_product(grad_VD, slope_GV.t(), compute_TD[group])
         ctx.save_for_backward(grad_TD, grad_VD)
         return total
 
@@ -81,8 +90,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_TD, grad_VD = ctx.saved_tensors
         hidden_dtype, weight_dtype = ctx.dtypes
         grad_hidden = (grad_TD * grad_total).to(hidden_dtype) if ctx.needs_input_grad[0] else None
-        grad_weight = (grad_VD * grad_total).to(weight_dtype) if ctx.needs_input_grad[1] else None
+        grad_weight = _scaled(grad_VD, grad_total, weight_dtype) if ctx.needs_input_grad[1] else None
         return grad_hidden, grad_weight, None, None, None, None
+
+
+def _groups(tokens: int, vocabulary: int, device_type: str) -> Iterator[tuple[slice, list[slice]]]:
+    """Groups of rows, each with the chunks that it consists of."""
+    rows = max(1, min(tokens, CHUNK_ENTRIES.get(device_type, DEFAULT_CHUNK_ENTRIES) // vocabulary))
+    chunks_in_group = max(1, GROUP_ENTRIES.get(device_type, 0) // vocabulary // rows)
+    step = rows * chunks_in_group
+    for start in range(0, tokens, step):
+        end = min(start + step, tokens)
+        yield slice(start, end), [slice(row, min(row + rows, end)) for row in range(start, end, rows)]
 
 
 def _cross_entropy(logits_CV: Tensor, labels_C: Tensor, vocab_size: int, with_slope: bool) -> tuple[Tensor, Tensor]:
@@ -90,19 +109,52 @@ def _cross_entropy(logits_CV: Tensor, labels_C: Tensor, vocab_size: int, with_sl
     logits_CV[:, vocab_size:] = float("-inf")
     has_target_C1 = (labels_C != IGNORED_LABEL)[:, None]
     targets_C1 = labels_C.clamp(min=0)[:, None]
+    if not with_slope:
+        log_likelihood_C1 = torch.log_softmax(logits_CV, dim=-1).gather(1, targets_C1)
+        return -(log_likelihood_C1 * has_target_C1).sum(), logits_CV
+    on_cpu = logits_CV.device.type == "cpu"
+    log_likelihood_C1, share_CV = (_shares_on_cpu if on_cpu else _shares)(logits_CV, targets_C1)
+    nats = -(log_likelihood_C1 * has_target_C1).sum()
+    share_CV.scatter_add_(1, targets_C1, torch.full_like(log_likelihood_C1, -1.0))
+    if on_cpu:  # nobody waits for a device here, and a pass over all slopes is saved
+        return nats, share_CV.index_fill_(0, (~has_target_C1).flatten().nonzero().flatten(), 0.0)
+    return nats, share_CV.mul_(has_target_C1)
+
+
+def _shares(logits_CV: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of the targets (C, 1), and the softmax."""
     log_softmax_CV = torch.log_softmax(logits_CV, dim=-1)
     log_likelihood_C1 = log_softmax_CV.gather(1, targets_C1)
-    nats = -(log_likelihood_C1 * has_target_C1).sum()
-    if with_slope:
-        slope_CV = log_softmax_CV.exp_()
-        slope_CV.scatter_add_(1, targets_C1, torch.full_like(log_likelihood_C1, -1.0))
-        return nats, slope_CV.mul_(has_target_C1)
-    return nats, log_softmax_CV
+    return log_likelihood_C1, log_softmax_CV.exp_()
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+def _shares_on_cpu(logits_CV: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by one softmax: torch's CPU softmax takes a fifth of the time of its exponential function."""
+    share_CV = torch.softmax(logits_CV, dim=-1)
+    likelihood_C1 = share_CV.gather(1, targets_C1)
+    if likelihood_C1.min() > SMALLEST_SHARE:
+        return likelihood_C1.log(), share_CV
+    return logits_CV.gather(1, targets_C1) - logits_CV.logsumexp(dim=-1, keepdim=True), share_CV
+
+
+def _add_product(total_VD: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, with ``total`` in fp32."""
     if left.dtype == torch.float32:
-        total.addmm_(left, right)
-    else:
-        total.add_(torch.mm(left, right))
+        total_VD.addmm_(left, right)
+        return
+    for rows in _rows(total_VD):
+        total_VD[rows].add_(torch.mm(left[rows], right))
+
+
+def _scaled(total_VD: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """total * factor, multiplied in fp32, in ``dtype``."""
+    scaled_VD = torch.empty_like(total_VD, dtype=dtype)
+    for rows in _rows(total_VD):
+        scaled_VD[rows] = total_VD[rows] * factor
+    return scaled_VD
+
+
+def _rows(total_VD: Tensor) -> list[slice]:
+    """All rows; on a CPU in parts that stay in its cache."""
+    step = ROWS_IN_CACHE if total_VD.device.type == "cpu" else max(1, total_VD.shape[0])
+    return [slice(start, start + step) for start in range(0, total_VD.shape[0], step)]
