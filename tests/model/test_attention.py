@@ -13,7 +13,7 @@ from torch.nn.attention.varlen import varlen_attn
 from zhgpt.errors import SettingError
 from zhgpt.model.attention import ATTENTION_BACKENDS, AUTO_ORDER, choose_attention_backend
 
-BACKENDS = ("reference", "sdpa", "flash2", "torch_varlen")
+BACKENDS = ("reference", "sdpa", "blocked", "flash2", "torch_varlen")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -99,20 +99,20 @@ def test_torch_varlen_traces_forward_and_backward_on_the_meta_device() -> None:
     assert [x.grad.shape for x in inputs if x.grad is not None] == [x.shape for x in inputs]
 
 
-def test_auto_takes_sdpa_on_the_cpu_and_says_why_not_the_others() -> None:
+def test_auto_takes_blocked_on_the_cpu_and_says_why_not_the_others() -> None:
     choice = choose_attention_backend("auto", "cpu", torch.bfloat16, 64)
-    assert choice.name == "sdpa"
+    assert choice.name == "blocked"
     assert [reason.split(":")[0] for reason in choice.reasons] == ["flash2", "torch_varlen"]
     assert "need a CUDA GPU and this run is on 'cpu'" in choice.reasons[1]
 
 
 def test_auto_does_not_take_flash2_because_its_python_layer_is_installed(flash2_on_cpu: ModuleType) -> None:
     choice = choose_attention_backend("auto", "cpu", torch.bfloat16, 64)
-    assert choice.name == "sdpa"
+    assert choice.name == "blocked"
     assert choice.reasons[0] == "flash2: its kernels need a CUDA GPU and this run is on 'cpu'"
 
 
-@pytest.mark.parametrize("name", ["reference", "sdpa"])
+@pytest.mark.parametrize("name", ["reference", "sdpa", "blocked"])
 def test_an_explicit_backend_that_can_run_is_taken_without_a_word(name: str) -> None:
     choice = choose_attention_backend(name, "cpu", torch.float32, 64)
     assert (choice.name, choice.reasons) == (name, ())
@@ -126,7 +126,7 @@ def test_an_explicit_backend_that_cannot_run_is_an_error_with_the_way_out(name: 
 
 
 def test_an_unknown_backend_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(SettingError, match="'flash3'; known: auto, reference, sdpa, flash2, torch_varlen"):
+    with pytest.raises(SettingError, match="'flash3'; known: auto, reference, blocked, sdpa, flash2, torch_varlen"):
         choose_attention_backend("flash3", "cpu", torch.float32, 64)
 
 
@@ -179,3 +179,57 @@ def test_torch_varlen_says_that_torch_is_too_old_for_it(monkeypatch: pytest.Monk
 def test_auto_tries_known_backends_and_ends_with_one_that_runs_everywhere() -> None:
     assert set(AUTO_ORDER) <= set(ATTENTION_BACKENDS)
     assert ATTENTION_BACKENDS[AUTO_ORDER[-1]].why_not("cpu", torch.float32, 1) is None
+
+
+def long_inputs(dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
+    """300 positions: three blocks, the last one partial; documents that end inside a block, on its edge and after it."""
+    generator = torch.Generator().manual_seed(8)
+    shapes = [(2, 300, 4, 16), (2, 300, 2, 16), (2, 300, 2, 16)]
+    inputs = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
+    ends = torch.tensor([[40, 128, 290], [129, 130, 131]])
+    return inputs, (torch.arange(300)[None, :, None] >= ends[:, None, :]).sum(-1)
+
+
+@pytest.mark.parametrize("kept_bytes", [2**26, 0])
+@pytest.mark.parametrize("separated", [True, False])
+def test_blocked_attention_equals_the_reference_over_several_blocks(
+    monkeypatch: pytest.MonkeyPatch, separated: bool, kept_bytes: int
+) -> None:
+    """With its weights kept for the backward pass, and with weights that are computed again."""
+    monkeypatch.setattr("zhgpt.model.blocked_attention.KEPT_BYTES", kept_bytes)
+    inputs, document_ids = long_inputs()
+    results = []
+    for name in ("blocked", "reference"):
+        backend = ATTENTION_BACKENDS[name]
+        packing = backend.pack(document_ids) if separated else backend.pack_causal(2, 300, torch.device("cpu"))
+        mixed = backend.attend(*inputs, packing)
+        results.append([mixed, *torch.autograd.grad(mixed.square().sum(), inputs)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+def test_blocked_attention_in_bf16_is_no_further_from_the_truth_than_the_fused_kernel() -> None:
+    inputs, _ = long_inputs(torch.bfloat16)
+
+    def gradients(name: str, inputs: list[Tensor]) -> list[Tensor]:
+        backend = ATTENTION_BACKENDS[name]
+        mixed = backend.attend(*inputs, backend.pack_causal(2, 300, torch.device("cpu")))
+        return [mixed, *torch.autograd.grad(mixed.float().sin().sum(), inputs)]
+
+    truth = gradients("reference", [x.detach().float().requires_grad_() for x in inputs])
+    for found, fused, true in zip(gradients("blocked", inputs), gradients("sdpa", inputs), truth, strict=True):
+        assert (found - true).norm() < 1.5 * (fused - true).norm()
+
+
+def test_blocked_attention_builds_no_mask_of_all_pairs() -> None:
+    _, document_ids = long_inputs()
+    packing = ATTENTION_BACKENDS["blocked"].pack(document_ids)
+    assert packing.mask is None
+    assert packing.first_keys is not None
+    assert packing.first_keys[:, [39, 40, 127, 128, 299]].tolist() == [[0, 40, 40, 128, 290], [0, 0, 0, 0, 131]]
+    assert packing.first_key_of_blocks == ((0, 128, 128), (0, 0, 131))
+
+
+def test_blocked_attention_is_for_cpus() -> None:
+    with pytest.raises(SettingError, match="blocked cannot run here: it is written for CPUs and this run is on 'cuda'"):
+        choose_attention_backend("blocked", "cuda", torch.bfloat16, 64)

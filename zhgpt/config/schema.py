@@ -75,8 +75,8 @@ class ModelSection(Section):
     """Standard deviation of the initial weights."""
     tie_word_embeddings: Switch = True
     """Whether the output layer shares the embedding's weights."""
-    attention_backend: Literal["auto", "reference", "sdpa", "flash2", "torch_varlen"] = "auto"
-    """Attention kernel; `auto` takes the first of flash2, torch_varlen, sdpa that can run here and says why. A kernel
+    attention_backend: Literal["auto", "reference", "sdpa", "blocked", "flash2", "torch_varlen"] = "auto"
+    """Attention kernel; `auto` takes the first of flash2, torch_varlen, blocked, sdpa that can run here and says why. A kernel
     named here that cannot run stops the run."""
     moe: MoeSection | None = None
     """Mixture of experts in place of feed-forward layers (docs/moe.md). Left out: a dense model."""

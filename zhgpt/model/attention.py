@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from zhgpt.errors import SettingError
-from zhgpt.model.packing import Packing, causal_packing, masked_packing, varlen_causal_packing, varlen_packing
+from zhgpt.model.blocked_attention import blocked_attention
+from zhgpt.model.packing import (
+    Packing,
+    blocked_packing,
+    causal_packing,
+    masked_packing,
+    varlen_causal_packing,
+    varlen_packing,
+)
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -118,6 +126,11 @@ def _runs_everywhere(device_type: str, dtype: torch.dtype, head_dim: int) -> str
     return None
 
 
+def _why_not_blocked(device_type: str, dtype: torch.dtype, head_dim: int) -> str | None:
+    del dtype, head_dim
+    return None if device_type == "cpu" else f"it is written for CPUs and this run is on {device_type!r}"
+
+
 def _why_not_flash_kernel(device_type: str, dtype: torch.dtype, head_dim: int) -> str | None:
     """What both FlashAttention 2 kernels need of the machine and of the model."""
     if device_type != "cuda":
@@ -156,13 +169,14 @@ def _why_not_torch_varlen(device_type: str, dtype: torch.dtype, head_dim: int) -
 
 ATTENTION_BACKENDS: dict[str, AttentionBackend] = {
     "reference": AttentionBackend(reference_attention, masked_packing, causal_packing, _runs_everywhere),
+    "blocked": AttentionBackend(blocked_attention, blocked_packing, causal_packing, _why_not_blocked),
     "sdpa": AttentionBackend(sdpa_attention, masked_packing, causal_packing, _runs_everywhere),
     "flash2": AttentionBackend(flash2_attention, varlen_packing, varlen_causal_packing, _why_not_flash2),
     "torch_varlen": AttentionBackend(
         torch_varlen_attention, varlen_packing, varlen_causal_packing, _why_not_torch_varlen
     ),
 }
-AUTO_ORDER = ("flash2", "torch_varlen", "sdpa")
+AUTO_ORDER = ("flash2", "torch_varlen", "blocked", "sdpa")
 
 
 def choose_attention_backend(requested: str, device_type: str, dtype: torch.dtype, head_dim: int) -> AttentionChoice:
