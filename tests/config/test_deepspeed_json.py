@@ -67,6 +67,13 @@ def test_zero_1_to_3_accumulate_gradients_in_fp32(load_text: LoadText, stage: in
     assert "torch_autocast" not in result
 
 
+def test_zero_1_in_bf16_adds_gradients_to_their_fp32_sum_as_they_are_made(load_text: LoadText) -> None:
+    bf16 = [
+        composed(load_text("train.precision=bf16"), {"zero_optimization": {"stage": stage}})["bf16"] for stage in (1, 2)
+    ]
+    assert [block.get("immediate_grad_update") for block in bf16] == [True, None]
+
+
 def test_fp16_scales_its_loss_dynamically(load_text: LoadText) -> None:
     block = composed(load_text("train.precision=fp16"), {"zero_optimization": {"stage": 2}})["fp16"]
     assert block["loss_scale"] == 0

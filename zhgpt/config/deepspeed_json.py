@@ -81,7 +81,12 @@ def _precision(config: RunConfig, stage: int) -> dict[str, Any]:
     if config.train.precision == "fp32":
         return {"fp16": {"enabled": False}, "bf16": {"enabled": False}}
     if stage > 0:
-        return {"fp16": {"enabled": False}, "bf16": {"enabled": True, "check_grad_overflow": True}}
+        bf16: dict[str, Any] = {"enabled": True, "check_grad_overflow": True}
+        if stage == 1:
+            # BF16_Optimizer, the only reader: gradients go into the fp32 sum as they are made, instead of into bf16 gradients
+            # that are zeroed, added to, copied and kept (deepspeed/runtime/bf16_optimizer.py). The same numbers.
+            bf16["immediate_grad_update"] = True
+        return {"fp16": {"enabled": False}, "bf16": bf16}
     # bf16 without ZeRO takes a phantom optimizer step and accumulates in bf16: fp32 weights under autocast instead.
     # The empty list marks no parameter for bf16 communication, so gradients are reduced in fp32
     # (deepspeed/runtime/torch_autocast.py).
