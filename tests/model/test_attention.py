@@ -32,7 +32,8 @@ def queries(heads: int = 4, groups: int = 2) -> list[Tensor]:
 
 def mix(name: str, document_ids: Tensor | None, inputs: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     backend = ATTENTION_BACKENDS[name]
-    packing = backend.pack_causal(2, 24, torch.device("cpu")) if document_ids is None else backend.pack(document_ids)
+    cpu = torch.device("cpu")
+    packing = backend.pack_causal(2, 24, cpu) if document_ids is None else backend.pack(document_ids, cpu)
     mixed = backend.attend(*inputs, packing)
     slopes = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(6))
     return mixed.detach(), list(torch.autograd.grad((mixed * slopes).sum(), inputs))
@@ -57,7 +58,7 @@ def test_both_cuda_layers_reached_their_kernels(packed, flash_kernels: ModuleTyp
 
 
 def test_document_starts_are_found_in_every_sequence_of_the_batch(packed) -> None:
-    packing = ATTENTION_BACKENDS["flash2"].pack(packed.document_ids)
+    packing = ATTENTION_BACKENDS["flash2"].pack(packed.document_ids, torch.device("cpu"))
     assert packing.cu_seqlens is not None
     assert packing.cu_seqlens.dtype == torch.int32
     assert packing.cu_seqlens.tolist() == [0, 9, 24, 48]
@@ -201,7 +202,8 @@ def test_blocked_attention_equals_the_reference_over_several_blocks(
     results = []
     for name in ("blocked", "reference"):
         backend = ATTENTION_BACKENDS[name]
-        packing = backend.pack(document_ids) if separated else backend.pack_causal(2, 300, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        packing = backend.pack(document_ids, cpu) if separated else backend.pack_causal(2, 300, cpu)
         mixed = backend.attend(*inputs, packing)
         results.append([mixed, *torch.autograd.grad(mixed.square().sum(), inputs)])
     for found, expected in zip(*results, strict=True):
@@ -217,13 +219,18 @@ def test_blocked_attention_in_bf16_is_no_further_from_the_truth_than_the_fused_k
         return [mixed, *torch.autograd.grad(mixed.float().sin().sum(), inputs)]
 
     truth = gradients("reference", [x.detach().float().requires_grad_() for x in inputs])
-    for found, fused, true in zip(gradients("blocked", inputs), gradients("sdpa", inputs), truth, strict=True):
-        assert (found - true).norm() < 1.5 * (fused - true).norm()
+    errors = {
+        name: sum(
+            ((x - true).norm() / true.norm()).item() for x, true in zip(gradients(name, inputs), truth, strict=True)
+        )
+        for name in ("blocked", "sdpa")
+    }
+    assert errors["blocked"] < 1.2 * errors["sdpa"]
 
 
 def test_blocked_attention_builds_no_mask_of_all_pairs() -> None:
     _, document_ids = long_inputs()
-    packing = ATTENTION_BACKENDS["blocked"].pack(document_ids)
+    packing = ATTENTION_BACKENDS["blocked"].pack(document_ids, torch.device("cpu"))
     assert packing.mask is None
     assert packing.first_keys is not None
     assert packing.first_keys[:, [39, 40, 127, 128, 299]].tolist() == [[0, 40, 40, 128, 290], [0, 0, 0, 0, 131]]

@@ -22,8 +22,8 @@ def test_cuda_kernels_follow_the_reference_in_bf16(packed, name: str, separated:
     plain = [x.detach().float().requires_grad_() for x in inputs]
     results = []
     for way, tensors in ((backend, inputs), (reference, plain)):
-        ids = packed.document_ids.cuda()
-        packing = way.pack(ids) if separated else way.pack_causal(2, 24, ids.device)
+        gpu = torch.device("cuda")
+        packing = way.pack(packed.document_ids, gpu) if separated else way.pack_causal(2, 24, gpu)
         mixed = way.attend(*tensors, packing)
         results.append([mixed, *torch.autograd.grad(mixed.float().square().sum(), tensors)])
     for found, expected in zip(*results, strict=True):

@@ -33,15 +33,17 @@ class AttentionBackend:
 
     Attributes:
         attend: (query (B, S, H, K), key (B, S, G, K), value (B, S, G, K), packing) -> (B, S, H, K).
-        pack: document_ids (B, S) -> Packing, for separated documents.
+        pack: (document_ids (B, S), device) -> Packing, for separated documents.
         pack_causal: (B, S, device) -> Packing, for attention across documents.
         why_not: (device type, dtype, head_dim) -> the reason why it cannot run here, or None.
+        traceable: whether ``torch.compile`` may look into it; others run between two compiled parts of a block.
     """
 
     attend: Callable[[Tensor, Tensor, Tensor, Packing], Tensor]
-    pack: Callable[[Tensor], Packing]
+    pack: Callable[[Tensor, torch.device], Packing]
     pack_causal: Callable[[int, int, torch.device], Packing]
     why_not: Callable[[str, torch.dtype, int], str | None]
+    traceable: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,11 @@ def _why_not_torch_varlen(device_type: str, dtype: torch.dtype, head_dim: int) -
 
 
 ATTENTION_BACKENDS: dict[str, AttentionBackend] = {
-    "reference": AttentionBackend(reference_attention, masked_packing, causal_packing, _runs_everywhere),
+    "reference": AttentionBackend(
+        reference_attention, masked_packing, causal_packing, _runs_everywhere, traceable=True
+    ),
     "blocked": AttentionBackend(blocked_attention, blocked_packing, causal_packing, _why_not_blocked),
-    "sdpa": AttentionBackend(sdpa_attention, masked_packing, causal_packing, _runs_everywhere),
+    "sdpa": AttentionBackend(sdpa_attention, masked_packing, causal_packing, _runs_everywhere, traceable=True),
     "flash2": AttentionBackend(flash2_attention, varlen_packing, varlen_causal_packing, _why_not_flash2),
     "torch_varlen": AttentionBackend(
         torch_varlen_attention, varlen_packing, varlen_causal_packing, _why_not_torch_varlen

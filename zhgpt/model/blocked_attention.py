@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zhgpt.model.packing import QUERY_BLOCK, Packing
 
@@ -149,15 +150,23 @@ def _sequence_backward(
     groups, scale = tensors[1].shape[1], 1.0 / math.sqrt(tensors[0].shape[-1])
     query_GRSK, key_GRSK, value_GRSK, mixed_GRSK, slope_GRSK = (_by_group(x, groups) for x in tensors)
     key_GSK, value_GSK = key_GRSK[:, 0], value_GRSK[:, 0]
-    again = (query_GRSK.float() * scale, key_GSK.float()) if kept is None else None
-    # Row sums of weights times their gradients, without the weights (FlashAttention 2's D; arXiv 2307.08691).
-    sums_GRS1 = (slope_GRSK.float() * mixed_GRSK).sum(-1, keepdim=True).to(query_GRSK.dtype)
+    # Row sums of weights times their gradients, without the weights (FlashAttention 2's D; arXiv 2307.08691). They are
+    # subtracted inside the product with the values, as two more columns against ones: before the result is rounded to bf16.
+    sums_GRS1 = (slope_GRSK.float() * mixed_GRSK).sum(-1, keepdim=True)
+    high_GRS1 = sums_GRS1.to(slope_GRSK.dtype)
+    less_sums_GRSK = torch.cat([slope_GRSK, -high_GRS1, (high_GRS1 - sums_GRS1).to(slope_GRSK.dtype)], dim=-1)
+    value_and_ones_GSK = functional.pad(value_GSK, (0, 2), value=1.0)
+    # The forward's own expressions, so that weights computed again are the same bit for bit; unused where they are kept.
+    scaled_GRSK = query_GRSK.float() / math.sqrt(query_GRSK.shape[-1]) if kept is None else query_GRSK
+    key_fp32_GSK = key_GSK.float() if kept is None else key_GSK
     grad_key_GSK, grad_value_GSK = (torch.zeros(key_GSK.shape, dtype=torch.float32) for _ in range(2))
     for block in blocks:
-        weights_GQJ = next(kept) if kept is not None else _weights(*again, block).to(query_GRSK.dtype)  # type: ignore[misc]
+        weights_GQJ = (
+            next(kept) if kept is not None else _weights(scaled_GRSK, key_fp32_GSK, block).to(query_GRSK.dtype)
+        )
         slope_GQK = slope_GRSK[:, :, block.rows].flatten(1, 2)
-        score_slope_GQJ = torch.bmm(slope_GQK, value_GSK[:, block.keys].transpose(1, 2))
-        score_slope_GQJ.sub_(sums_GRS1[:, :, block.rows].flatten(1, 2)).mul_(weights_GQJ)
+        less_sums_GQK = less_sums_GRSK[:, :, block.rows].flatten(1, 2)
+        score_slope_GQJ = torch.bmm(less_sums_GQK, value_and_ones_GSK[:, block.keys].transpose(1, 2)).mul_(weights_GQJ)
         _put(grads[0][block.rows], torch.bmm(score_slope_GQJ, key_GSK[:, block.keys]), groups)
         grad_value_GSK[:, block.keys] += torch.bmm(weights_GQJ.transpose(1, 2), slope_GQK)
         rows_GQK = query_GRSK[:, :, block.rows].flatten(1, 2)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 QUERY_BLOCK = 128
 """Queries that blocked attention takes at a time: of 64, 128 and 256 the fastest at 512 positions and heads of 64."""
 
@@ -40,12 +39,14 @@ def causal_packing(batch_size: int, sequence_length: int, device: torch.device) 
     return Packing(mask=None, cu_seqlens=None, max_seqlen=sequence_length)
 
 
-def masked_packing(document_ids: Tensor) -> Packing:
+def masked_packing(document_ids: Tensor, device: torch.device) -> Packing:
     """A boolean mask that keeps attention causal and inside a document.
 
     Args:
-        document_ids: (B, S) int64, the number of the document each token belongs to.
+        document_ids: (B, S) int64, the number of the document each token belongs to, on the host or on ``device``.
+        device: where attention is computed.
     """
+    document_ids = document_ids.to(device, non_blocking=True)
     sequence_length = document_ids.shape[1]
     same_document = document_ids[:, :, None] == document_ids[:, None, :]
     causal = torch.ones(sequence_length, sequence_length, dtype=torch.bool, device=document_ids.device).tril()
@@ -59,29 +60,34 @@ def varlen_causal_packing(batch_size: int, sequence_length: int, device: torch.d
     return Packing(mask=None, cu_seqlens=starts, max_seqlen=sequence_length)
 
 
-def varlen_packing(document_ids: Tensor) -> Packing:
+def varlen_packing(document_ids: Tensor, device: torch.device) -> Packing:
     """Document starts as FlashAttention's cumulative sequence lengths.
 
     A document starts at the beginning of each sequence and wherever the document id differs from the one before.
-    ``max_seqlen`` is the sequence length, an upper bound: the exact maximum would cost a second wait for the device.
+    ``max_seqlen`` is the sequence length, an upper bound, so that its value does not change from batch to batch. The starts
+    are counted where ``document_ids`` are: on the host, where training leaves them, nobody waits for the device.
 
     Args:
         document_ids: (B, S) int64, the number of the document each token belongs to.
+        device: where attention is computed.
     """
     sequence_length = document_ids.shape[1]
     starts_here = torch.ones_like(document_ids, dtype=torch.bool)
     starts_here[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
     starts = starts_here.flatten().nonzero().flatten()
     end = torch.full((1,), document_ids.numel(), dtype=starts.dtype, device=starts.device)
-    return Packing(mask=None, cu_seqlens=torch.cat([starts, end]).to(torch.int32), max_seqlen=sequence_length)
+    cu_seqlens = torch.cat([starts, end]).to(torch.int32).to(device, non_blocking=True)
+    return Packing(mask=None, cu_seqlens=cu_seqlens, max_seqlen=sequence_length)
 
 
-def blocked_packing(document_ids: Tensor) -> Packing:
+def blocked_packing(document_ids: Tensor, device: torch.device) -> Packing:
     """Where the document of each query begins; for a CPU, where reading it back costs nothing.
 
     Args:
         document_ids: (B, S) int64, the number of the document each token belongs to.
+        device: the CPU.
     """
+    assert device.type == document_ids.device.type == "cpu", "blocked attention is for CPUs"
     sequence_length = document_ids.shape[1]
     starts_here = torch.ones_like(document_ids, dtype=torch.bool)
     starts_here[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]

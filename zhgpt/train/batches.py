@@ -12,7 +12,11 @@ NO_TARGET = -100
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What the model's forward takes; all (B, S) int64 on one device."""
+    """What the model's forward takes; all (B, S) int64.
+
+    ``document_ids`` stay on the host: what the attention backend makes of them (starts of documents, a mask) is made there
+    or sent on by it, so that no rank waits for its device to count documents.
+    """
 
     tokens: torch.Tensor
     labels: torch.Tensor
@@ -21,12 +25,11 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same on another device; from pinned memory without waiting for the copy."""
-        documents = self.document_ids
         return MicroBatch(
             self.tokens.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
             self.position_ids.to(device, non_blocking=True),
-            None if documents is None else documents.to(device, non_blocking=True),
+            self.document_ids,
         )
 
     def pinned(self) -> "MicroBatch":
