@@ -12,6 +12,31 @@ Refusal = Callable[..., str]
 
 PROBLEMS = [
     (
+        ["train.kernels=liger", "train.compile=blocks"],
+        "train.kernels liger does not go with train.compile blocks: compiled, these kernels have given wrong numbers; set one "
+        "of them back to its default",
+    ),
+    (
+        ["train.kernels=liger", "model.model_type=gpt2"],
+        "train.kernels liger has no effect in gpt2: it has neither RMSNorm nor SwiGLU; leave it out",
+    ),
+    (
+        ["train.recomputed_layers=2"],
+        "train.recomputed_layers has no effect without train.activation_checkpointing=true; set it, or leave it out",
+    ),
+    (
+        ["train.activation_checkpointing=true", "train.recomputed_layers=13"],
+        "train.recomputed_layers 13: every n-th of 12 layers needs n from 1 to 12",
+    ),
+    (
+        ["train.activation_checkpointing=true", "train.recomputed_layers=[0,12]"],
+        "train.recomputed_layers: there is no layer 12; they go from 0 to 11",
+    ),
+    (
+        ["train.activation_checkpointing=true", "train.recomputed_layers=[3,3]"],
+        "train.recomputed_layers [3, 3] is empty or names a layer twice; name each once",
+    ),
+    (
         ["train.global_batch_size=null"],
         "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
         "train.global_batch_size)",
@@ -106,3 +131,18 @@ def test_a_warmup_left_out_is_two_percent(load_text: LoadText, steps: int, warmu
 @pytest.mark.parametrize(("value", "unit", "text"), [(500, 128, "384, 512"), (5, 128, "128"), (129, 128, "128, 256")])
 def test_nearest_multiples(value: int, unit: int, text: str) -> None:
     assert nearest_multiples(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layers"),
+    [
+        ([], ()),
+        (["train.activation_checkpointing=true"], tuple(range(12))),
+        (["train.activation_checkpointing=true", "train.recomputed_layers=5"], (4, 9)),
+        (["train.activation_checkpointing=true", "train.recomputed_layers=[11,0]"], (11, 0)),
+    ],
+)
+def test_layers_are_recomputed_as_the_settings_say(
+    load_text: LoadText, overrides: list[str], layers: tuple[int, ...]
+) -> None:
+    assert load_text(*overrides).train.layers_to_recompute(12) == layers

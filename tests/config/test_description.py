@@ -59,7 +59,7 @@ def test_without_a_dataset_there_is_no_line_of_data(load_text: LoadText) -> None
     facts = run_facts(config, plan, resolve_model(config, 100), {}, RunNumbers(10, 1, 60))
     assert "data" not in facts
     assert facts["optimizer"].endswith("no clipping")
-    assert facts["precision"] == "fp32, ZeRO stage 0, activation checkpointing"
+    assert facts["precision"] == "fp32, ZeRO stage 0, activation checkpointing of 12 of 12 layers"
 
 
 def test_a_blend_shows_what_it_takes_from_each_source(load_text: LoadText) -> None:

@@ -176,3 +176,10 @@ def test_a_run_that_does_not_go_with_the_json_is_refused(
 def test_fp16_on_a_gpu_with_zero_is_accepted(load_text: LoadText) -> None:
     ds_json = {"zero_optimization": {"stage": 1}, "communication_data_type": "fp16"}
     assert run_problems(load_text("train.precision=fp16"), ds_json, 2, "cuda") == []
+
+
+def test_blocks_are_not_compiled_where_zero_3_gathers_their_weights(load_text: LoadText) -> None:
+    config = load_text("train.compile=blocks")
+    (sentence,) = run_problems(config, {"zero_optimization": {"stage": 3}}, 2, "cuda")
+    assert sentence.startswith("train.compile blocks with ZeRO stage 3: its hooks gather weights block by block")
+    assert run_problems(config, {"zero_optimization": {"stage": 2}}, 2, "cuda") == []

@@ -1,8 +1,17 @@
 """Who a process is, as each launcher tells it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from zhgpt.distributed.environment import first_slurm_host, read_rank_environment, read_slurm_host_place, slurm_port
+from zhgpt.distributed.environment import (
+    first_slurm_host,
+    keep_inductor_results,
+    read_rank_environment,
+    read_slurm_host_place,
+    slurm_port,
+)
 from zhgpt.errors import SettingError
 
 TORCHRUN = {
@@ -120,3 +129,12 @@ def test_inside_a_slurm_step_every_host_knows_its_place() -> None:
     place = read_slurm_host_place(SLURM_STEP)
     assert place is not None
     assert (place.hosts, place.host_rank, place.master_address) == (2, 1, "gpu03")
+
+
+def test_what_torch_compile_made_outlives_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    assert keep_inductor_results() == tmp_path / "zhgpt" / "inductor"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "zhgpt" / "inductor")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    assert keep_inductor_results() == tmp_path / "mine"

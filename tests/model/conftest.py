@@ -57,8 +57,8 @@ def section() -> Callable[..., ModelSection]:
 def build() -> Callable[..., CausalLM]:
     """A model with its first weights."""
 
-    def make(model: ModelSection, backend: str = "sdpa", *, activation_checkpointing: bool = False) -> CausalLM:
-        module = CausalLM(model, backend, activation_checkpointing=activation_checkpointing)
+    def make(model: ModelSection, backend: str = "sdpa", **settings: Any) -> CausalLM:
+        module = CausalLM(model, backend, **settings)
         initialise_weights(module, model, seed=7)
         return module
 

@@ -23,6 +23,8 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),
         *_expert_parallel_problems(config),
+        *_recomputation_problems(config),
+        *_kernel_problems(config),
     ]
 
 
@@ -46,6 +48,45 @@ def _launch_problems(config: "RunConfig") -> list[str]:
     if world_size is not None and hosts is not None and world_size % hosts:
         return [f"launch.world_size {world_size} is not a multiple of launch.hosts {hosts}"]
     return []
+
+
+def _kernel_problems(config: "RunConfig") -> list[str]:
+    train = config.train
+    if train.kernels == "torch":
+        return []
+    problems = []
+    if train.compile == "blocks":
+        problems.append(
+            f"train.kernels {train.kernels} does not go with train.compile blocks: compiled, these kernels have given wrong "
+            "numbers; set one of them back to its default"
+        )
+    if config.model.model_type == "gpt2":
+        problems.append(
+            f"train.kernels {train.kernels} has no effect in gpt2: it has neither RMSNorm nor SwiGLU; leave it out"
+        )
+    return problems
+
+
+def _recomputation_problems(config: "RunConfig") -> list[str]:
+    train, layers = config.train, config.model.num_hidden_layers
+    chosen = train.recomputed_layers
+    if chosen is None:
+        return []
+    if not train.activation_checkpointing:
+        return [
+            "train.recomputed_layers has no effect without train.activation_checkpointing=true; set it, or leave it out"
+        ]
+    if isinstance(chosen, int):
+        if not 1 <= chosen <= layers:
+            return [f"train.recomputed_layers {chosen}: every n-th of {layers} layers needs n from 1 to {layers}"]
+        return []
+    wrong = sorted({index for index in chosen if not 0 <= index < layers})
+    problems = [
+        f"train.recomputed_layers: there is no layer {index}; they go from 0 to {layers - 1}" for index in wrong
+    ]
+    if not chosen or len(set(chosen)) < len(chosen):
+        problems.append(f"train.recomputed_layers {list(chosen)} is empty or names a layer twice; name each once")
+    return problems
 
 
 def _expert_parallel_problems(config: "RunConfig") -> list[str]:

@@ -79,7 +79,10 @@ def run_facts(
         f"weight decay {optim.weight_decay:g}, {clipping}"
     )
     facts["schedule"] = describe_schedule(config)
-    checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
+    recomputed = len(config.train.layers_to_recompute(model.num_hidden_layers))
+    checkpointing = (
+        f", activation checkpointing of {recomputed} of {model.num_hidden_layers} layers" if recomputed else ""
+    )
     facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"
     return facts
 

@@ -140,12 +140,29 @@ class TrainSection(Section):
     """Number format of the model's arithmetic. Gradients are accumulated in fp32 in any case."""
     activation_checkpointing: Switch = False
     """Whether blocks are computed again in the backward pass instead of kept: less memory, about a third more work."""
+    recomputed_layers: Whole | tuple[Whole, ...] | None = None
+    """Which blocks activation_checkpointing computes again: a number n for every n-th (n, 2n …, counted from 1), or a list
+    of indices (from 0). Left out: all."""
+    compile: Literal["off", "auto", "blocks"] = "auto"
+    """`torch.compile` of the blocks in training (docs/speed.md). `auto` compiles on CUDA where a compiler is found and the
+    ZeRO stage is not 3, and says what it did; `blocks` compiles or stops the run; `off` never does."""
+    kernels: Literal["torch", "liger"] = "torch"
+    """Kernels of RMSNorm and SwiGLU: torch's, or Liger-Kernel's Triton ones on CUDA (package liger-kernel). Not with compiled
+    blocks, which fuse both by themselves."""
     initial_weights: str | None = None
     """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
     may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""
     ep_size: Whole = Field(default=1, gt=0)
     """Expert-parallel size: ranks that share one set of experts (consecutive ranks). Divides the number of ranks and of
     experts; 1: every rank has all experts."""
+
+    def layers_to_recompute(self, num_hidden_layers: int) -> tuple[int, ...]:
+        """Indices of the blocks whose activations are not kept."""
+        if not self.activation_checkpointing:
+            return ()
+        if isinstance(self.recomputed_layers, int):
+            return tuple(range(self.recomputed_layers - 1, num_hidden_layers, self.recomputed_layers))
+        return tuple(range(num_hidden_layers)) if self.recomputed_layers is None else self.recomputed_layers
 
 
 class EvaluateSection(Section):

@@ -111,6 +111,11 @@ def run_problems(
             f"communication_data_type fp16 with train.precision {precision}: gradients past 65504 would "
             "become infinite; take bf16 or fp32"
         )
+    if config.train.compile == "blocks" and stage == 3:
+        problems.append(
+            "train.compile blocks with ZeRO stage 3: its hooks gather weights block by block and a compiled block leaves them "
+            "out; take train.compile=off or stage 2"
+        )
     problems += _mixture_problems(config, stage, world_size)
     hpz = zero.get("zero_hpz_partition_size", 1)
     if hpz < 1 or world_size % hpz:

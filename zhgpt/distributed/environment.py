@@ -225,3 +225,14 @@ def use_private_extensions_folder(key: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
     return folder
+
+
+def keep_inductor_results() -> Path:
+    """Where ``torch.compile`` keeps what it made: TORCHINDUCTOR_CACHE_DIR where it is set, else a folder that outlives a
+    restart of the machine (torch's own default is in the folder of temporary files). Inductor's keys hold the versions and
+    the processor, so one folder serves all environments."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache / "zhgpt" / "inductor")
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    return folder

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zhgpt.model.attention import AttentionBackend
+from zhgpt.model.fused_kernels import FUSED_KERNELS
 from zhgpt.model.moe.make import make_mixture
 from zhgpt.model.moe.routing import RoutingTape
 from zhgpt.model.packing import Packing
@@ -51,11 +52,12 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size))
         self.epsilon = epsilon
+        self.kernels = FUSED_KERNELS["torch"]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x / rms(x) * weight; any shape whose last axis has ``size`` entries."""
         weight = self.weight.to(x.dtype)
-        return functional.rms_norm(x, (x.shape[-1],), weight, self.epsilon).to(x.dtype)
+        return self.kernels.rms_norm(x, weight, self.epsilon).to(x.dtype)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -146,13 +148,14 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, hidden_size: int, width: int, *, bias: bool) -> None:
         super().__init__()
+        self.kernels = FUSED_KERNELS["torch"]
         self.gate_proj = Linear(hidden_size, width, bias=bias)
         self.up_proj = Linear(hidden_size, width, bias=bias)
         self.down_proj = Linear(width, hidden_size, bias=bias)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Return (B, S, D)."""
-        return cast(Tensor, self.down_proj(functional.silu(self.gate_proj(x_BSD)) * self.up_proj(x_BSD)))
+        return cast(Tensor, self.down_proj(self.kernels.silu_mul(self.gate_proj(x_BSD), self.up_proj(x_BSD))))
 
 
 class DecoderLayer(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -21,13 +23,24 @@ class Decoder(nn.Module):
     """Token table, layers and final norm; parameters are named as in transformers' Llama and Qwen3."""
 
     def __init__(
-        self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False, ep_size: int = 1
+        self,
+        model: ModelSection,
+        backend: str,
+        *,
+        activation_checkpointing: bool | Collection[int] = False,
+        ep_size: int = 1,
+        compile_blocks: bool = False,
     ) -> None:
         super().__init__()
         shape = decoder_shape(model)
         self.shape = shape
         self.backend = ATTENTION_BACKENDS[backend]
-        self.activation_checkpointing = activation_checkpointing
+        if compile_blocks and not self.backend.traceable:
+            self.backend = replace(self.backend, attend=torch.compiler.disable(self.backend.attend))
+        all_or_none = range(shape.num_hidden_layers) if activation_checkpointing else ()
+        self.recomputed_layers = frozenset(
+            all_or_none if isinstance(activation_checkpointing, bool) else activation_checkpointing
+        )
         self.embed_tokens = TokenTable(shape.padded_vocab_size, shape.hidden_size)
         self.embed_positions = (
             Table(shape.max_position_embeddings, shape.hidden_size) if shape.learned_positions else None
@@ -35,6 +48,12 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(shape, self.backend, layer, ep_size) for layer in range(shape.num_hidden_layers)
         )
+        # Compiled functions beside the modules, not in their place: text is written at ever new lengths, and each would be
+        # compiled anew, so without gradients the plain layer runs. Routing depends on the data, so mixtures stay as they are.
+        self.compiled_layers = [
+            torch.compile(layer.forward, dynamic=False) if compile_blocks and not layer.is_mixture else None
+            for layer in cast(list[DecoderLayer], list(self.layers))
+        ]
         self.draws_random_numbers = draws_random_numbers(shape.moe)
         self.norm = make_norm(shape)
 
@@ -49,20 +68,24 @@ class Decoder(nn.Module):
         if self.embed_positions is not None:
             x_BSD = x_BSD + self.embed_positions(position_ids)
         router_loss: Tensor | None = None
-        for layer in self.layers:
-            x_BSD, loss = self._through(layer, x_BSD, inputs)
+        for index in range(len(self.layers)):
+            x_BSD, loss = self._through(index, x_BSD, inputs)
             if loss is not None:
                 router_loss = loss if router_loss is None else router_loss + loss
         return self.norm(x_BSD), router_loss
 
-    def _through(self, layer: nn.Module, x_BSD: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor | None]:
-        """One layer, by activation checkpointing or plainly."""
-        if not self.activation_checkpointing or not torch.is_grad_enabled():
+    def _through(self, index: int, x_BSD: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor | None]:
+        """One layer: compiled or plain, its activations kept or computed again in the backward pass."""
+        layer = self.layers[index]
+        if not torch.is_grad_enabled():
             return cast(tuple[Tensor, Tensor | None], layer(x_BSD, inputs))
+        run = self.compiled_layers[index] or layer
+        if index not in self.recomputed_layers:
+            return cast(tuple[Tensor, Tensor | None], run(x_BSD, inputs))
         # No dropout: there is random state to restore for the second forward pass only where DeepSpeed's gate draws.
         settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": self.draws_random_numbers}
         if not layer.is_mixture:
-            return cast(tuple[Tensor, Tensor | None], checkpoint(layer, x_BSD, inputs, **settings))
+            return cast(tuple[Tensor, Tensor | None], checkpoint(run, x_BSD, inputs, **settings))
         tape = RoutingTape()
         result = checkpoint(layer, x_BSD, inputs, tape, context_fn=tape.contexts, **settings)
         return cast(tuple[Tensor, Tensor | None], result)
@@ -72,7 +95,7 @@ class Decoder(nn.Module):
         if document_ids is None:
             packing = self.backend.pack_causal(tokens.shape[0], tokens.shape[1], tokens.device)
         else:
-            packing = self.backend.pack(document_ids)
+            packing = self.backend.pack(document_ids, tokens.device)
         if self.shape.learned_positions:
             return LayerInputs(packing, cosine=None, sine=None)
         cosine, sine = rotation(position_ids, self.shape.head_dim, self.shape.rope_theta)
@@ -89,17 +112,31 @@ class CausalLM(nn.Module):
     Args:
         model: what ``resolve_model`` returns.
         backend: a name in ``ATTENTION_BACKENDS``, as chosen by ``choose_attention_backend``.
-        activation_checkpointing: keep only each layer's input and compute the layer again in the backward pass.
+        activation_checkpointing: keep only a layer's input and compute the layer again in the backward pass: True for
+            every layer, or the indices of some.
         ep_size: ranks that share the experts of a mixture; this module then holds one rank's.
+        compile_blocks: run dense layers through ``torch.compile`` where gradients are wanted.
     """
 
     def __init__(
-        self, model: ModelSection, backend: str, *, activation_checkpointing: bool = False, ep_size: int = 1
+        self,
+        model: ModelSection,
+        backend: str,
+        *,
+        activation_checkpointing: bool | Collection[int] = False,
+        ep_size: int = 1,
+        compile_blocks: bool = False,
     ) -> None:
         super().__init__()
         shape = decoder_shape(model)
         self.vocab_size = shape.vocab_size
-        self.model = Decoder(model, backend, activation_checkpointing=activation_checkpointing, ep_size=ep_size)
+        self.model = Decoder(
+            model,
+            backend,
+            activation_checkpointing=activation_checkpointing,
+            ep_size=ep_size,
+            compile_blocks=compile_blocks,
+        )
         self.lm_head = (
             None if shape.tie_word_embeddings else OutputHead(shape.hidden_size, shape.padded_vocab_size, bias=False)
         )
@@ -118,7 +155,8 @@ class CausalLM(nn.Module):
             tokens: (B, S) int64.
             labels: (B, S) int64, the next token of each position; -100 where there is no target.
             position_ids: (B, S) int64; None counts from 0 over the whole sequence.
-            document_ids: (B, S) int64, attention stays inside runs of equal ids; None attends over the whole sequence.
+            document_ids: (B, S) int64, on the device or on the host; attention stays inside runs of equal ids. None
+                attends over the whole sequence.
             logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
 
         Returns:

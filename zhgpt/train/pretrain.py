@@ -18,10 +18,13 @@ from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
 from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
 from zhgpt.model.attention import choose_attention_backend
+from zhgpt.model.compiling import CompileChoice
+from zhgpt.model.fused_kernels import use_kernels
 from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.compiling import agree_on_compiling, compile_notices
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
@@ -139,7 +142,11 @@ def build(
         attention_dtype(config),
         decoder_shape(decisions.model).head_dim,
     )
-    module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
+    plain = config.train.kernels != "torch"  # fused by hand, and wrong when compiled
+    compiling = agree_on_compiling(
+        "off" if plain else config.train.compile, zero_stage(decisions.deepspeed_json), ranks
+    )
+    module, started_from = build_module(decisions, ranks, backend.name, compiling, from_nothing=checkpoint is None)
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
@@ -158,12 +165,13 @@ def build(
     held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
+    report["compile"] = {"blocks": compiling.blocks, "reason": compiling.reason}
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in [*started_from, *resume_notices(resume, saved, state, set_aside)]:
+    for notice in [*started_from, *compile_notices(compiling), *resume_notices(resume, saved, state, set_aside)]:
         outputs.message(notice)
         outputs.event("notice", text=notice)
     return Training(
@@ -189,7 +197,7 @@ def build(
 
 
 def build_module(
-    decisions: Decisions, ranks: Ranks, attention_backend: str, *, from_nothing: bool
+    decisions: Decisions, ranks: Ranks, attention_backend: str, compiling: CompileChoice, *, from_nothing: bool
 ) -> tuple[CausalLM, list[str]]:
     """The model of this rank with its first weights, and what the user should know about them."""
     config, model, ep_size = decisions.config, decisions.model, decisions.config.train.ep_size
@@ -197,9 +205,11 @@ def build_module(
     module = CausalLM(
         model,
         attention_backend,
-        activation_checkpointing=config.train.activation_checkpointing,
+        activation_checkpointing=config.train.layers_to_recompute(model.num_hidden_layers),
         ep_size=ep_size,
+        compile_blocks=compiling.blocks,
     )
+    use_kernels(module, config.train.kernels, ranks.device.type)
     initialise_weights(module, model, config.run.seed, ep_rank=ep_rank, ep_size=ep_size)
     if config.train.initial_weights is None or not from_nothing:
         return module, []

@@ -1,0 +1,43 @@
+"""What the rows of steps say about what was measured."""
+
+from typing import Any
+
+from benchmarks.model_step import CASES, rows_of
+
+
+def measured(**seconds: list[float]) -> dict[str, Any]:
+    names = {name.replace("_", " "): runs for name, runs in seconds.items()}
+    return {
+        "tokens": 1000,
+        "flops_per_token": 2e8,
+        "peak_flops": 4e11,
+        "cpu_seconds": names,
+        "wall_seconds": names,
+        "first_seconds": dict.fromkeys(names, 7.0),
+    }
+
+
+def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> None:
+    runs = measured(
+        ours=[1.0, 0.9, 3.0], ours_compiled=[0.8] * 3, transformers_eager=[1.25] * 3, transformers_compiled=[1.0] * 3
+    )
+    eager, compiled, both = rows_of("6 × 384, bf16", runs)
+    assert (eager.ratio, compiled.ratio, both.ratio) == (1.25, 1.0, 1.25)
+    assert eager.notes == "MFU 50 % against 40 %; peak 400 GFLOP/s; baseline spread 0.0 %"
+    assert (eager.at_least, compiled.at_least, both.at_least) == ("1.15; 60 % MFU", "1.0", "")
+    assert "first steps 7 and 7 s" in both.notes
+
+
+def test_overheads_are_shown_against_the_plain_loop() -> None:
+    rows = rows_of("engine, eight micro-steps", measured(plain_loop=[2.0], **{"ZeRO-1": [2.1], "ZeRO-2": [2.0]}))
+    assert [row.notes.split(";")[0] for row in rows] == ["overhead 5.0 %", "overhead 0.0 %"]
+    assert {row.at_least for row in rows} == {"overhead ≤ 8 %"}
+
+
+def test_a_baseline_that_varies_makes_its_row_void() -> None:
+    rows = rows_of("engine, one micro-step", measured(plain_loop=[2.0, 2.2], **{"ZeRO-1": [2.1, 2.1]}))
+    assert rows[0].notes.endswith("baseline spread 10.0 %; **void**")
+
+
+def test_every_case_repeats_at_least_five_times() -> None:
+    assert all(int(str(case["repeats"])) >= 5 for case in CASES.values())
