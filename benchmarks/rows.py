@@ -12,6 +12,7 @@ from benchmarks import (
     loader,
     minhash,
     mixture_layer,
+    model_step,
     open_dataset,
     packing,
     sample_reading,
@@ -101,6 +102,7 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "training_step": lambda place: [training_step.run(place.dataset)],
     "loader": lambda place: [loader.run(place.dataset)],
     "mixture": lambda _: mixture_layer.run(),
+    "model_step": lambda _: model_step.run(),
 }
 """In the order of the table."""
 
