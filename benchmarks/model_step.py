@@ -1,7 +1,7 @@
 """Optimizer steps on one thread: ours through DeepSpeed against transformers' GPT-2, and DeepSpeed against a plain loop.
 
-Each case runs in a process of its own (``python -m benchmarks.model_step CASE``), its variants in turn, with a large matrix
-product timed in every round: MFU is against that.
+Each variant lives in a process of its own (``python -m benchmarks.model_step VARIANT CASE``) with one thread, and takes a step
+whenever it is told to; the variants of a case take turns. So does a large matrix product: MFU is against that.
 """
 
 import json
@@ -10,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from benchmarks.measure import Comparison
 
@@ -24,6 +25,8 @@ CASES: dict[str, dict[str, object]] = {
     "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7},
     "engine, eight micro-steps": {**SMALL, "precision": "bf16", "micro_batch": 2, "micro_steps": 8, "repeats": 7},
 }
+MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours compiled")
+ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
 SPREAD_ALLOWED = 0.05
 """A baseline whose runs differ by more makes a row void."""
 PEAK_SIZE = 1536
@@ -33,15 +36,12 @@ def run(cases: Mapping[str, Mapping[str, object]] = CASES) -> list[Comparison]:
     """All cases, one after the other."""
     rows: list[Comparison] = []
     for name, case in cases.items():
-        command = [sys.executable, "-m", "benchmarks.model_step", json.dumps(case)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True, timeout=7200)
-        rows += rows_of(name, json.loads(done.stdout.splitlines()[-1]))
+        rows += rows_of(name, measure_case(name, case))
     return rows
 
 
 def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
-    """The rows of one case from what its process printed.
+    """The rows of one case from what its processes answered.
 
     Args:
         name: of the case.
@@ -95,61 +95,96 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
     )
 
 
-def measure_case(case: Mapping[str, object]) -> dict[str, object]:
-    """Times one case in this process; see ``rows_of``."""
-    from benchmarks.step_variants import Work, engine_step, join_alone, plain_step, transformers_steps
-    from zhgpt.model.shape import flops_per_token
-
+def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
+    """Starts the variants of a case and times their steps in turn; see ``rows_of``."""
     settings = dict(case)
     repeats = int(str(settings.pop("repeats")))
-    work = Work(**settings)  # type: ignore[arg-type]
-    join_alone()
-    if work.micro_batch * work.micro_steps == 4:
-        steps = {
-            **transformers_steps(work),
-            "ours": engine_step(work, 1),
-            "ours compiled": engine_step(work, 1, compile_blocks=True),
-        }
-    else:
-        steps = {"plain loop": plain_step(work), "ZeRO-1": engine_step(work, 1), "ZeRO-2": engine_step(work, 2)}
-    cpu: dict[str, list[float]] = {name: [] for name in steps}
-    wall: dict[str, list[float]] = {name: [] for name in steps}
-    first: dict[str, float] = {}
-    peaks = []
-    for attempt in range(repeats + 1):
-        for name, step in steps.items():
-            before, started = time.process_time(), time.perf_counter()
-            step()
-            if attempt == 0:
-                first[name] = time.perf_counter() - started  # compilers are processes of their own
-                step()  # Adam's state is there now; some graphs are made in the second step
-                continue
-            cpu[name].append(time.process_time() - before)
-            wall[name].append(time.perf_counter() - started)
-        peaks.append(peak_flops(work.precision))
+    variants = ENGINE_VARIANTS if name.startswith("engine") else MODEL_VARIANTS
+    with ExitStack() as stack:
+        processes = {variant: stack.enter_context(_Variant(variant, settings)) for variant in (*variants, "peak")}
+        facts = {variant: process.answer() for variant, process in processes.items()}
+        first = {variant: processes[variant].step() for variant in processes}
+        for process in [*processes.values()] * 2:  # Adam's state is there now; some graphs are made in the second step
+            process.step()
+        times: dict[str, list[dict[str, float]]] = {variant: [] for variant in processes}
+        for _ in range(repeats):
+            for variant, process in processes.items():
+                times[variant].append(process.step())
     return {
-        "tokens": work.tokens,
-        "flops_per_token": flops_per_token(work.model, 512),
-        "peak_flops": max(peaks),
-        "cpu_seconds": cpu,
-        "wall_seconds": wall,
-        "first_seconds": first,
+        **facts[variants[0]],
+        "peak_flops": 2 * PEAK_SIZE**3 / min(one["cpu_seconds"] for one in times["peak"]),
+        "cpu_seconds": {variant: [one["cpu_seconds"] for one in times[variant]] for variant in variants},
+        "wall_seconds": {variant: [one["wall_seconds"] for one in times[variant]] for variant in variants},
+        # Seconds of wall time: compilers are processes of their own.
+        "first_seconds": {variant: first[variant]["wall_seconds"] for variant in variants},
     }
 
 
-def peak_flops(precision: str) -> float:
-    """The best rate of a few products of square matrices, per CPU-second."""
+class _Variant:
+    """A process that takes one step for every line that it is sent, and answers each with a line of JSON."""
+
+    def __init__(self, variant: str, settings: Mapping[str, object]) -> None:
+        command = [sys.executable, "-m", "benchmarks.model_step", variant, json.dumps(settings)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "_Variant":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+    def step(self) -> dict[str, float]:
+        """One step: its ``cpu_seconds`` and ``wall_seconds``."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, float]:
+        """The next line that is not some library's.
+
+        Raises:
+            RuntimeError: the process has ended; what it wrote to stderr says why.
+        """
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, float] = json.loads(line)
+                return answer
+        raise RuntimeError(f"{self._process.args!r} ended with exit code {self._process.wait(timeout=60)}")
+
+
+def serve(variant: str, settings: Mapping[str, object]) -> None:
+    """One variant: says what it computes, then takes a step for every line of stdin."""
+    import torch
+
+    from benchmarks.step_variants import SEQUENCE, VARIANTS, Work
+    from zhgpt.model.shape import flops_per_token
+
+    torch.set_num_threads(1)
+    work = Work(**settings)  # type: ignore[arg-type]
+    step = product_of(work.precision) if variant == "peak" else VARIANTS[variant](work)
+    print(json.dumps({"tokens": work.tokens, "flops_per_token": flops_per_token(work.model, SEQUENCE)}), flush=True)
+    for _ in sys.stdin:
+        before, started = time.process_time(), time.perf_counter()
+        step()
+        seconds = {"cpu_seconds": time.process_time() - before, "wall_seconds": time.perf_counter() - started}
+        print(json.dumps(seconds), flush=True)
+
+
+def product_of(precision: str) -> Callable[[], object]:
+    """A product of two square matrices; MFU is against the fastest of a case."""
     import torch
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = torch.ones(PEAK_SIZE, PEAK_SIZE, dtype=dtype), torch.ones(PEAK_SIZE, PEAK_SIZE, dtype=dtype)
-    best = float("inf")
-    for _ in range(4):
-        before = time.process_time()
-        torch.mm(left, right)
-        best = min(best, time.process_time() - before)
-    return 2 * PEAK_SIZE**3 / best
+    return lambda: torch.mm(left, right)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_case(json.loads(sys.argv[1]))))
+    serve(sys.argv[1], json.loads(sys.argv[2]))

@@ -56,8 +56,9 @@ Han characters of three bytes, the modern corpus has English, code and markup of
 
 Steps of a model (`model_step`): MFU counts attention over the full square, as the PaLM paper does, while half of it is
 masked; the peak is that of a product of 1,536 × 1,536 matrices in the same rounds. The engine has fp32 masters, fp32
-accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less work. A row is void
-if the runs of its baseline differ by more than 5 %.
+accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less work. Each variant has
+a process of its own, so transformers runs on malloc as it is, while our runs keep what they free (`zhgpt/distributed/memory.py`).
+A row is void if the runs of its baseline differ by more than 5 %.
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.deepspeed_json import compose_deepspeed_config
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.distributed.environment import read_rank_environment
+from zhgpt.distributed.memory import keep_freed_memory
 from zhgpt.distributed.process_group import join_ranks, prepare_rank
 from zhgpt.model.attention import choose_attention_backend
 from zhgpt.model.initialise import initialise_weights
@@ -85,8 +87,8 @@ def module_of(work: Work, *, compile_blocks: bool = False) -> CausalLM:
     return module
 
 
-def transformers_steps(work: Work) -> dict[str, Step]:
-    """GPT2LMHeadModel with its own loss and fused AdamW, eager and compiled, on the same weights.
+def transformers_step(work: Work, *, compiled: bool) -> Step:
+    """GPT2LMHeadModel with its own loss and fused AdamW.
 
     In bf16 the weights and Adam's moments are bf16 too: no fp32 masters, which is less work than ours.
     """
@@ -99,14 +101,17 @@ def transformers_steps(work: Work) -> dict[str, Step]:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
         use_cache=False,
         attn_implementation="sdpa",
     )
     eager = GPT2LMHeadModel(config).to(DTYPES[work.precision])
+    model: Any = torch.compile(eager, dynamic=False) if compiled else eager
     adam = torch.optim.AdamW(eager.parameters(), lr=RATE, weight_decay=0.1, fused=True)
     batches = work.batches()
 
-    def step(model: Any) -> None:
+    def step() -> None:
         for tokens in batches:
             # Labels are shifted inside, so the last token is never a target: 511 of 512 positions.
             (model(input_ids=tokens[:, :-1], labels=tokens[:, :-1]).loss / len(batches)).backward()
@@ -114,12 +119,12 @@ def transformers_steps(work: Work) -> dict[str, Step]:
         adam.step()
         adam.zero_grad()
 
-    compiled = torch.compile(eager, dynamic=False)
-    return {"transformers eager": lambda: step(eager), "transformers compiled": lambda: step(compiled)}
+    return step
 
 
 def plain_step(work: Work) -> Step:
     """Our model in a loop without DeepSpeed, with the same arithmetic: fp32 masters, fp32 accumulation, clipping, AdamW."""
+    keep_freed_memory("cpu")  # as a run does
     module = module_of(work).to(DTYPES[work.precision])
     weights = list(module.parameters())
     masters = weights if work.precision == "fp32" else [weight.detach().float() for weight in weights]
@@ -155,14 +160,10 @@ def plain_step(work: Work) -> Step:
     return step
 
 
-def join_alone() -> None:
-    """A process group of one, as a run makes it; one thread where OMP_NUM_THREADS says so."""
+def engine_step(work: Work, stage: int, *, compile_blocks: bool = False) -> Step:
+    """Our model in the engine, with the JSON that a run composes."""
     environment = read_rank_environment()
     join_ranks(environment, accelerator=prepare_rank(environment, "cpu", 1))
-
-
-def engine_step(work: Work, stage: int, *, compile_blocks: bool = False) -> Step:
-    """Our model in the engine, with the JSON that a run composes; after ``join_alone``."""
     from zhgpt.train.engine import build_engine, set_learning_rate
     from zhgpt.train.optimizer import parameter_groups
 
@@ -197,3 +198,15 @@ def _engine_loop(engine: Any, batches: Sequence[Tensor], set_rate: Callable[[Any
             engine.step()
 
     return step
+
+
+VARIANTS: dict[str, Callable[[Work], Step]] = {
+    "transformers eager": partial(transformers_step, compiled=False),
+    "transformers compiled": partial(transformers_step, compiled=True),
+    "ours": partial(engine_step, stage=1),
+    "ours compiled": partial(engine_step, stage=1, compile_blocks=True),
+    "plain loop": plain_step,
+    "ZeRO-1": partial(engine_step, stage=1),
+    "ZeRO-2": partial(engine_step, stage=2),
+}
+"""Each makes the step of its process."""
