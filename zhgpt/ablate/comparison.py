@@ -14,7 +14,12 @@ Outcome = Literal["better", "worse", "same", "not decided"]
 FEWEST_SEEDS = 3
 """Fewer pairs than this never decide anything."""
 
-BASES: dict[Basis, str] = {"tokens": "equal tokens", "seconds": "equal wall-clock", "flops": "equal FLOPs"}
+BASES: dict[Basis, str] = {
+    "tokens": "equal tokens",
+    "seconds": "equal wall-clock",
+    "cpu_seconds": "equal CPU-seconds",
+    "flops": "equal FLOPs",
+}
 
 VERDICTS: dict[Outcome, str] = {
     "better": "on this machine it pays",
@@ -104,6 +109,8 @@ def paired_difference(
     differences, early = [], set()
     for run, other in pairs:
         ends = {"variant": getattr(run.points[-1], basis), "baseline": getattr(other.points[-1], basis)}
+        if None in ends.values():
+            return None
         place = min(ends.values())
         bits, other_bits = bits_at(run.points, basis, place), bits_at(other.points, basis, place)
         if bits is None or other_bits is None:
@@ -142,7 +149,7 @@ def sentence_of(
 ) -> str:
     """What a comparison says, for somebody who reads nothing else."""
     left_out = f" Left out: {', '.join(failures)}." if failures and pairs else ""
-    tokens, seconds = differences.get("tokens"), differences.get("seconds")
+    tokens, seconds = differences.get("tokens"), differences.get(plan.time)
     if not pairs:
         why = f": {', '.join(failures)}" if failures else "" if baseline_done else ": the baseline has no finished run"
         return f"{name} cannot be compared with {plan.baseline}{why}."
@@ -150,7 +157,7 @@ def sentence_of(
         shown = f" (mean difference at equal tokens {tokens.interval.mean:+.4f} bits per byte)" if tokens else ""
         seeds = "1 seed" if pairs == 1 else f"{pairs} seeds"
         return f"{name} against {plan.baseline}: not decided, {seeds} where at least {FEWEST_SEEDS} are needed{shown}.{left_out}"
-    shown_bases: tuple[Basis, ...] = ("tokens", "seconds")
+    shown_bases: tuple[Basis, ...] = ("tokens", plan.time)
     parts = [(basis, differences[basis]) for basis in shown_bases if basis in differences]
     if not parts:
         return f"{name} cannot be compared with {plan.baseline}: no evaluation at a common place.{left_out}"
@@ -159,7 +166,7 @@ def sentence_of(
         for at, (basis, difference) in enumerate(parts)
     ]
     if seconds is None:
-        words.append("not compared at equal wall-clock, where the slower one had not been evaluated yet")
+        words.append(f"not compared at {BASES[plan.time]}, where the slower one had not been evaluated yet")
     verdict = f": {VERDICTS[seconds.outcome]}" if seconds is not None else ""
     return f"{name} is {', '.join(words)}{verdict}.{left_out}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from megatron_style_data.atomic import atomic_write_bytes, atomic_write_text
-from zhgpt.ablate.comparison import FEWEST_SEEDS, Comparison, compare
+from zhgpt.ablate.comparison import BASES, FEWEST_SEEDS, Comparison, compare
 from zhgpt.ablate.folder import AblationFolder
 from zhgpt.ablate.observed import Observed, observe
 from zhgpt.ablate.pictures import PICTURES, Shown, render
@@ -148,11 +148,11 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
             "change nothing, one would look decided. Confirm a small difference with new seeds."
         )
     if any(
-        "seconds" in comparison.differences and comparison.differences["seconds"].read_early
+        plan.time in comparison.differences and comparison.differences[plan.time].read_early
         for comparison in comparisons
     ):
         notes.append(
-            "At equal wall-clock each pair is read where the faster run ended. The slower one is then in the middle of its "
+            f"At {BASES[plan.time]} each pair is read where the faster run ended. The slower one is then in the middle of its "
             "schedule, its learning rate still high, which counts against it; constraints: [equal_wall_clock] gives each "
             "variant a schedule of its own that ends in time."
         )

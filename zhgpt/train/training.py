@@ -71,12 +71,15 @@ class Clock:
 
     started: float = field(default_factory=time.perf_counter)
     lap_started: float = field(default_factory=time.perf_counter)
+    lap_cpu_started: float = field(default_factory=time.process_time)
     lap_tokens: int = 0
     total_seconds: float = 0.0
     total_tokens: int = 0
     waited_seconds: float = 0.0
     """What the loader had waited in all, at the last metrics line."""
     last_lap_seconds: float = 0.0
+    last_lap_cpu_seconds: float = 0.0
+    """CPU time of this process in the last lap, all its threads."""
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
@@ -86,8 +89,9 @@ class Clock:
         Args:
             waited_seconds: of the loader, in all; call this when the device has finished.
         """
-        now = time.perf_counter()
+        now, cpu_now = time.perf_counter(), time.process_time()
         seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
+        self.last_lap_cpu_seconds, self.lap_cpu_started = cpu_now - self.lap_cpu_started, cpu_now
         waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
         self.last_lap_seconds = seconds
         self.total_seconds += seconds
@@ -97,7 +101,7 @@ class Clock:
 
     def resume(self) -> None:
         """Starts the lap anew after work that is no training."""
-        self.lap_started = time.perf_counter()
+        self.lap_started, self.lap_cpu_started = time.perf_counter(), time.process_time()
 
 
 @dataclass(frozen=True)
@@ -194,9 +198,10 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    nats, peaks = summed_nats_and_peaks(training, result)
-    loss = nats / result.targets
+    local_nats = float(result.nats.double().item())  # the device has finished now, and the lap with it
     rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
+    nats, cpu_seconds, peaks = sums_over_ranks(training, local_nats)
+    loss = nats / result.targets
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
     tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
@@ -207,6 +212,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
         "tokens_per_second": rate,
+        "cpu_seconds": cpu_seconds,
         "data_wait": waited,
         **training.times.shares(lap_seconds),
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
@@ -235,13 +241,13 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     return record
 
 
-def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float, list[int]]:
-    """Nats of the step over all ranks, and each rank's peak memory in bytes, in one collective."""
+def sums_over_ranks(training: Training, local_nats: float) -> tuple[float, float, list[int]]:
+    """Nats of the step and CPU seconds of the lap over all ranks, and each rank's peak memory in bytes; one collective."""
     ranks = training.ranks
     mine = [0.0] * ranks.world_size
     mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
-    nats, *peaks = ranks.sums([float(result.nats.double().item()), *mine])
-    return nats, [int(peak) for peak in peaks]
+    nats, cpu_seconds, *peaks = ranks.sums([local_nats, training.clock.last_lap_cpu_seconds, *mine])
+    return nats, cpu_seconds, [int(peak) for peak in peaks]
 
 
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
