@@ -29,6 +29,14 @@ def blend(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ..
 
 
 @pytest.fixture(scope="module")
+def dev(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that is only evaluated on."""
+    folder = tmp_path_factory.mktemp("dev")
+    write_synthetic(folder / "dev", 300, seed=7, tokenizer=load_manifest(tiny.prefix).tokenizer)
+    return folder / "dev"
+
+
+@pytest.fixture(scope="module")
 def undisturbed(ranks: Ranks, tiny: Tiny, blend: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     ranks.results("faults:train", tiny.argv(folder, *blend))
@@ -59,11 +67,15 @@ def test_each_line_says_how_long_the_training_waited_for_data(undisturbed: Path)
     assert all(0 <= line["data_wait"] < 1 for line in metrics(undisturbed))
 
 
-def test_one_rank_sees_the_same_samples_as_two(
-    ranks: Ranks, tiny: Tiny, blend: tuple[str, ...], undisturbed: Path, tmp_path: Path
+def test_one_rank_sees_the_same_samples_as_two_whatever_is_evaluated(
+    ranks: Ranks, tiny: Tiny, blend: tuple[str, ...], undisturbed: Path, dev: Path, tmp_path: Path
 ) -> None:
-    ranks.results("faults:train", tiny.argv(tmp_path, *blend), world_size=1)
+    ranks.results("faults:train", tiny.argv(tmp_path, *blend, f"evaluate.data.dev={dev}"), world_size=1)
     assert losses(tmp_path) == pytest.approx(losses(undisturbed), abs=1e-5)
+    last = metrics(tmp_path)[-1]
+    assert last["valid_loss"] == last["valid_loss/dev"] != metrics(undisturbed)[-1]["valid_loss"]
+    assert last["valid_bits_per_byte/dev"] == last["valid_bits_per_byte"]
+    assert "valid_loss/web" not in last
 
 
 def test_the_held_out_loss_is_given_for_each_source_and_for_all(undisturbed: Path) -> None:

@@ -20,8 +20,9 @@ def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]
             record["valid_loss"] = whole.loss
             record["valid_perplexity"] = whole.perplexity
             record["valid_bits_per_byte"] = whole.bits_per_byte
-            if training.data.is_blend:
+            if training.data.is_blend or training.config.evaluate.data:
                 record |= {f"valid_loss/{name}": part.loss for name, part in parts.items()}
+                record |= {f"valid_bits_per_byte/{name}": part.bits_per_byte for name, part in parts.items()}
         samples = training.text_sampler.write(training.engine)
     training.engine.train()
     training.times.forget()
@@ -30,7 +31,7 @@ def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def validate_sources(training: Training) -> dict[str, Validation]:
-    """The held-out loss on each source by name; reached by all ranks."""
+    """What each held-out text costs, by name; reached by all ranks."""
     data = training.config.data
 
     def summed_nats(batch: Batch) -> torch.Tensor:
@@ -40,8 +41,9 @@ def validate_sources(training: Training) -> dict[str, Validation]:
     counts = samples_of_each(
         [part.samples.samples_per_epoch for part in training.held_out], training.config.evaluate.samples
     )
-    return {
-        part.name: validate(
+    found: dict[str, list[Validation]] = {}
+    for part, count in zip(training.held_out, counts, strict=True):
+        cost = validate(
             summed_nats,
             part.samples,
             part.utf8_bytes,
@@ -49,5 +51,5 @@ def validate_sources(training: Training) -> dict[str, Validation]:
             count=count,
             ranks=training.ranks,
         )
-        for part, count in zip(training.held_out, counts, strict=True)
-    }
+        found.setdefault(part.name, []).append(cost)
+    return {name: Validation.of_all(costs) for name, costs in found.items()}

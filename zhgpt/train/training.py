@@ -16,6 +16,7 @@ from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
+from zhgpt.train.held_out_data import HeldOut
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
@@ -25,7 +26,7 @@ from zhgpt.train.schedule import learning_rate_at
 from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
-from zhgpt.train.training_data import HeldOut, TrainingData
+from zhgpt.train.training_data import TrainingData
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -42,7 +43,7 @@ class Training:
     data: TrainingData
     loader: Loader
     held_out: tuple[HeldOut, ...]
-    """The valid split of each source that has one."""
+    """What is evaluated: the valid split of each source, or the datasets of evaluate.data."""
     text_sampler: TextSampler
     folder: RunFolder
     outputs: Outputs
