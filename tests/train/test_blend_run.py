@@ -1,6 +1,7 @@
 """A blend in a real run of two ranks: resumed in the middle of a phase, with and without the thread, changed on the way."""
 
 import json
+from math import log
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from synthetic import write_synthetic
 from tiny import Tiny, assert_same_checkpoint, losses, metrics, same_numbers
 
 from megatron_style_data.manifest import load_manifest
+from zhgpt.train.document_costs import read_document_costs
+from zhgpt.train.run_folder import RunFolder
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -85,6 +88,18 @@ def test_the_held_out_loss_is_given_for_each_source_and_for_all(undisturbed: Pat
     assert json.loads((undisturbed / "environment.json").read_text())["dataset"]["prefix"] == (
         "web 60 %, wiki 30 %, books 10 %"
     )
+
+
+def test_the_last_evaluation_leaves_what_each_held_out_document_costs(undisturbed: Path) -> None:
+    line = metrics(undisturbed)[-1]
+    found = read_document_costs(RunFolder(undisturbed).held_out_documents)
+    assert found is not None
+    for name in ("web", "wiki", "books"):
+        mine = [cost for document, cost in found.documents.items() if document[:2] == (name, "valid")]
+        nats, targets = (sum(column) for column in zip(*mine, strict=True))
+        assert nats / targets == pytest.approx(line[f"valid_loss/{name}"], rel=1e-6)
+    whole = sum(nats for nats, _ in found.documents.values())
+    assert whole / log(2) / found.utf8_bytes == pytest.approx(line["valid_bits_per_byte"], rel=1e-6)
 
 
 def test_new_weights_may_begin_where_the_checkpoint_stands_but_not_before(

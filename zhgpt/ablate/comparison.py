@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from zhgpt.ablate.documents import half_width_over_documents
 from zhgpt.ablate.observed import Basis, Observed, bits_at
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.student import Interval, mean_interval
@@ -35,7 +36,7 @@ class Difference:
     """Bits per byte of a variant minus those of the baseline, over the pairs; less is better.
 
     Attributes:
-        interval: mean and interval over the pairs.
+        interval: mean and interval over the pairs, and over the held-out documents where their costs are known.
         outcome: what the interval says.
         read_early: of the two, those that were read before their end, where their learning rate had not come down.
     """
@@ -43,6 +44,8 @@ class Difference:
     interval: Interval
     outcome: Outcome
     read_early: tuple[str, ...] = ()
+    over_documents: float | None = None
+    """Half width over the held-out documents alone, at the end of the runs; None: not known, and not in the interval."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,12 @@ def paired_difference(
         early |= {name for name, end in ends.items() if place < _EARLY * end}
     if not differences:
         return None
-    interval = mean_interval(differences, confidence)
-    return Difference(interval, judge(interval, indifference), tuple(sorted(early)))
+    over_seeds = mean_interval(differences, confidence)
+    over_documents = half_width_over_documents([(run.documents, other.documents) for run, other in pairs], confidence)
+    interval = over_seeds
+    if over_seeds.half_width is not None and over_documents is not None:  # independent, so their squares add up
+        interval = Interval(over_seeds.count, over_seeds.mean, math.hypot(over_seeds.half_width, over_documents))
+    return Difference(interval, judge(interval, indifference), tuple(sorted(early)), over_documents)
 
 
 def _compare_one(plan: Plan, name: str, runs: Sequence[Observed], baseline: dict[int, Observed]) -> Comparison:

@@ -11,6 +11,7 @@ from zhgpt.ablate.execute import Standing, standing
 from zhgpt.ablate.folder import AblationFolder
 from zhgpt.ablate.plan import Cell, Plan
 from zhgpt.report.recorded_run import RecordedRun, look_up, number_at, read_run
+from zhgpt.train.document_costs import RecordedCosts, read_document_costs
 
 Basis = Literal["tokens", "seconds", "cpu_seconds", "flops"]
 
@@ -52,6 +53,7 @@ class Observed:
         numbers: medians over the run's metrics by name (speed, shares), peaks (memory), and totals; what was not
             measured is missing.
         hosts: where it ran.
+        documents: what each held-out document cost at the end; None where that was not recorded.
     """
 
     cell: Cell
@@ -59,6 +61,7 @@ class Observed:
     points: tuple[Point, ...]
     numbers: Mapping[str, float]
     hosts: tuple[str, ...]
+    documents: RecordedCosts | None = None
 
     @property
     def done(self) -> bool:
@@ -123,7 +126,12 @@ def _observe_cell(folder: AblationFolder, cell: Cell) -> Observed:
     times = training_seconds(run.records)
     hosts = look_up(run.environment, "host_names")
     return Observed(
-        cell, stands, _points(run, times, cell), _numbers(run, times), tuple(map(str, hosts)) if hosts else ()
+        cell,
+        stands,
+        _points(run, times, cell),
+        _numbers(run, times),
+        tuple(map(str, hosts)) if hosts else (),
+        read_document_costs(run_folder.held_out_documents),
     )
 
 

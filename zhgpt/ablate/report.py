@@ -137,8 +137,8 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         "is better.",
         f"± is the half width of a {percent} interval by Student's t over the seeds. Differences are paired: variant minus "
         f"{plan.baseline} of the same seed, which has the same first weights where shapes agree and the same samples in the "
-        "same order. Both of a pair are evaluated on the same held-out documents, so that a hard one counts against both; the "
-        "interval is over seeds, and how much the choice of documents matters is not in it.",
+        "same order. Both of a pair are evaluated on the same held-out documents, so that a hard one counts against both. "
+        + _note_on_documents(comparisons),
         f"Fewer than {FEWEST_SEEDS} pairs decide nothing. An interval within ±{plan.indifference:g} bits per byte is called the "
         "same; one that holds zero, or reaches out of that, is not decided.",
     ]
@@ -168,6 +168,18 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
     )
     notes += _notes_on_measuring({name for run in runs for name in run.numbers})
     return notes
+
+
+def _note_on_documents(comparisons: Sequence[Comparison]) -> str:
+    widths = [difference.over_documents for each in comparisons for difference in each.differences.values()]
+    known = [width for width in widths if width is not None]
+    if not known:
+        return "The interval is over seeds; how much the choice of documents matters is not in it."
+    rest = "" if len(known) == len(widths) else ", where every run of a pair recorded their costs"
+    return (
+        "How much the choice of documents matters is in the interval, too, as measured over the documents at the end of the "
+        f"runs (by itself ± {min(known):.4f} to {max(known):.4f}){rest}."
+    )
 
 
 def _notes_on_measuring(measured: set[str]) -> list[str]:

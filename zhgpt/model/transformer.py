@@ -111,8 +111,9 @@ class CausalLM(nn.Module):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
         logits_at: Tensor | None = None,
+        each_target: bool = False,
     ) -> Tensor:
-        """Return the sum of nats over the targets (labels given), or logits.
+        """Return the sum of nats over the targets (labels given), or the nats of each, or logits.
 
         Args:
             tokens: (B, S) int64.
@@ -120,14 +121,16 @@ class CausalLM(nn.Module):
             position_ids: (B, S) int64; None counts from 0 over the whole sequence.
             document_ids: (B, S) int64, attention stays inside runs of equal ids; None attends over the whole sequence.
             logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
+            each_target: for evaluating: the nats of each label, without gradients.
 
         Returns:
-            Sum of nats, fp32 scalar; of a mixture of experts in training (2,): sum of nats, losses of the routers. Without
-            labels logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
+            Sum of nats, fp32 scalar; of a mixture of experts in training (2,): sum of nats, losses of the routers. With
+            ``each_target`` (B, S) fp32, 0 where there is no target. Without labels logits fp32, (B, S, vocab_size), with
+            ``logits_at`` (B, vocab_size).
         """
         hidden_BSD, router_loss = self.model(tokens, position_ids, document_ids)
         if logits_at is not None:
             hidden_BSD = hidden_BSD[torch.arange(tokens.shape[0], device=tokens.device), logits_at]
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels)))
-        return result if labels is None or router_loss is None else torch.stack((result, router_loss))
+        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels, each_target)))
+        return result if labels is None or each_target or router_loss is None else torch.stack((result, router_loss))

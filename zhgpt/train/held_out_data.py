@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from megatron_style_data.manifest import SPLITS, Manifest, load_manifest
-from megatron_style_data.sample_source import SampleSource, open_samples
+from megatron_style_data.samples import Samples
 from zhgpt.config.schema import EvaluateSection
 from zhgpt.errors import SettingError
 from zhgpt.train.training_data import TrainingData, check_same_tokenizer
@@ -25,9 +25,9 @@ class HeldOutSplit:
     split: str
     utf8_bytes: int
 
-    def open(self, sequence_length: int) -> SampleSource:
+    def open(self, sequence_length: int) -> Samples:
         """Its samples: concatenated, every token once, in an order without a seed."""
-        return open_samples(self.prefix, self.split, sequence_length=sequence_length, seed=0)
+        return Samples.open(self.prefix, self.split, sequence_length=sequence_length, seed=0)
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class HeldOut:
 
     Attributes:
         name: of the text in metrics.
+        split: its name in the dataset.
         samples: in a fixed order.
         utf8_bytes: of the whole split.
     """
 
     name: str
-    samples: SampleSource
+    split: str
+    samples: Samples
     utf8_bytes: int
 
 

@@ -157,7 +157,7 @@ def build(
         prefetch=config.data.prefetch,
     )
     length = config.data.sequence_length
-    held_out = [HeldOut(split.name, split.open(length), split.utf8_bytes) for split in decisions.held_out]
+    held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
