@@ -89,7 +89,9 @@ def default_warmup_steps(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     schedule, train = values.get("schedule", {}), values.get("train")
-    if not isinstance(schedule, Mapping) or "warmup_steps" in schedule:
+    if not isinstance(schedule, Mapping) or schedule.get("warmup_tokens") is not None:
+        return values
+    if schedule.get("warmup_steps") is not None:
         return values
     steps = train.get("steps") if isinstance(train, Mapping) else getattr(train, "steps", None)
     warmup = 0
