@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "zhgpt.report",
         *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.metrics", "zhgpt.train.run_folder"),
     },
+    "zhgpt.plan": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA},
     "zhgpt.cli": {"zhgpt", DATA},
     "launch": {"zhgpt.cli"},
 }

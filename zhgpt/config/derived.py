@@ -43,7 +43,7 @@ def resolve_schedule(config: RunConfig, plan: BatchPlan, parameters: int) -> Run
             f"train.branch_from begins after {branch} steps, inside the warm-up of {warmup}: there is no stable rate to decay "
             "from; take a later checkpoint"
         )
-    schedule = {"warmup_steps": warmup, "warmup_tokens": None}
+    schedule: dict[str, float | None] = {"warmup_steps": warmup, "warmup_tokens": None}
     if branch is not None:
         schedule["decay_fraction"] = (plan.steps - branch) / plan.steps
     optim = {"learning_rate": peak_learning_rate(config, plan, parameters)}

@@ -6,7 +6,7 @@ profilers) is not here; `zhgpt.config.ownership` says which side owns what. Read
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.schedule_section import ScheduleSection
-from zhgpt.config.section import Real, Section, Switch, Whole
+from zhgpt.config.section import RateOrAuto, Real, Section, Switch, Whole
 from zhgpt.config.stage_sections import BatchRampStage
 from zhgpt.config.values import check_run_name, default_warmup_steps
 
@@ -95,7 +95,7 @@ class OptimSection(Section):
 
     name: Literal["adamw"] = "adamw"
     """Optimizer."""
-    learning_rate: Annotated[Real, Field(gt=0)] | Literal["auto"] = "auto"
+    learning_rate: RateOrAuto = "auto"
     """Peak learning rate, reached after the warm-up; `auto`: what a published fit gives for this model's size and this
     run's length (docs/schedules.md), shown at the start."""
     betas: tuple[Real, Real] = (0.9, 0.95)

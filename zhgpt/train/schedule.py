@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from zhgpt.config.schema import ScheduleSection
+from zhgpt.config.schedule_section import ScheduleSection
 
 
 def _cosine(step: int, steps: int, section: ScheduleSection) -> float:
