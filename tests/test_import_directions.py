@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.document_costs"),
         *("zhgpt.train.metrics", "zhgpt.train.run_folder"),
     },
+    "zhgpt.plan": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA},
     "zhgpt.cli": {"zhgpt", DATA},
     "launch": {"zhgpt.cli"},
 }

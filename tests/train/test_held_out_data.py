@@ -30,7 +30,7 @@ def read(folder: Path, *names: str) -> TrainingData:
     section = DataSection.model_validate(
         {"blend": [{"data": f"{folder}/{name}", "weight": 1} for name in names], "sequence_length": LENGTH}
     )
-    return read_training_data(section, steps=50, global_batch_size=20)
+    return read_training_data(section, steps=50, samples_before=lambda step: 20 * step)
 
 
 def chosen(folder: Path, data: dict[str, str], *names: str) -> tuple[HeldOutSplit, ...]:

@@ -44,7 +44,7 @@ def section(folder: Path, **changes: Any) -> DataSection:
 
 
 def read(data: DataSection) -> TrainingData:
-    return read_training_data(data, steps=STEPS, global_batch_size=BATCH)
+    return read_training_data(data, steps=STEPS, samples_before=lambda step: step * BATCH)
 
 
 def test_weights_phases_and_epochs_follow_the_settings(folder: Path) -> None:

@@ -42,8 +42,10 @@ def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
     return find_checkpoint(Path(resume))
 
 
-def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> dict[str, Any]:
-    """Verifies every file (shared out over the ranks) and that this run may go on from it.
+def check_checkpoint(
+    folder: StepFolder, present: TrainState, ranks: Ranks, *, to_branch: bool = False
+) -> dict[str, Any]:
+    """Verifies every file (shared out over the ranks) and that this run may go on from it, or begin as a branch of it.
 
     Returns:
         The saved ``train_state.json``.
@@ -55,7 +57,7 @@ def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> d
     problems = ranks.gather(verify_files(folder.path, files, ranks.rank, ranks.world_size))
     raise_problems(folder.path, [sentence for part in problems for sentence in part])
     saved = read_train_state(folder.path)
-    check_resumable(saved, present, str(folder.path))
+    check_resumable(saved, present, str(folder.path), to_branch=to_branch)
     return saved
 
 

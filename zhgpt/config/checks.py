@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zhgpt.config.data_checks import data_problems
 from zhgpt.config.moe_checks import moe_problems
+from zhgpt.config.schedule_checks import schedule_problems
 
 if TYPE_CHECKING:
     from zhgpt.config.schema import ModelSection, RunConfig
@@ -23,16 +24,12 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),
         *_expert_parallel_problems(config),
+        *schedule_problems(config),
     ]
 
 
 def _batch_problems(config: "RunConfig") -> list[str]:
     train = config.train
-    if train.global_batch_tokens is None and train.global_batch_size is None:
-        return [
-            "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
-            "train.global_batch_size)"
-        ]
     if train.global_batch_tokens is not None and train.global_batch_size is not None:
         return [
             f"train.global_batch_tokens {train.global_batch_tokens} and train.global_batch_size "

@@ -7,8 +7,10 @@ from typing import Any
 from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
+from zhgpt.config.derived import peak_learning_rate, warmup_steps
 from zhgpt.config.moe_checks import experts_in
 from zhgpt.config.quantities import count_text
+from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import ModelSection, RunConfig
 
 
@@ -61,7 +63,8 @@ def run_facts(
         "compute": f"{numbers.flops_per_token:.3g} FLOPs a token, {numbers.flops_per_token * plan.tokens_per_step:.3g} "
         f"a step, {numbers.flops_per_token * plan.total_tokens:.3g} in all",
         "batch": describe_batch(plan),
-        "length": f"{plan.steps:,} steps × {plan.tokens_per_step:,} tokens = {count_text(plan.total_tokens)} tokens = "
+        **describe_stages(plan),
+        "length": f"{describe_length(plan)} = {count_text(plan.total_tokens)} tokens = "
         f"{plan.total_tokens / numbers.active:.3g} tokens {'an active' if model.moe else 'a'} parameter",
     }
     if numbers.sources and numbers.train_tokens is not None:
@@ -72,13 +75,13 @@ def run_facts(
             f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
             f"{plan.total_tokens / numbers.train_tokens:.3g} times"
         )
-    optim = config.optim
+    optim, rate = config.optim, peak_learning_rate(config, plan, numbers.non_embedding)
     clipping = f"gradients clipped at {optim.gradient_clipping:g}" if optim.gradient_clipping else "no clipping"
     facts["optimizer"] = (
-        f"{optim.name}, learning rate {optim.learning_rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
+        f"{optim.name}, learning rate {rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
         f"weight decay {optim.weight_decay:g}, {clipping}"
     )
-    facts["schedule"] = describe_schedule(config)
+    facts["schedule"] = describe_schedule(config, plan)
     checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
     facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"
     return facts
@@ -100,6 +103,32 @@ def describe_batch(plan: BatchPlan) -> str:
         f"{plan.data_parallel_size} = {plan.global_batch_size} sequences × {plan.sequence_length:,} tokens = "
         f"{plan.tokens_per_step:,} tokens a step"
     )
+
+
+def describe_stages(plan: BatchPlan) -> dict[str, str]:
+    """One line a stage where batch or rows change on the way, named by its steps; nothing where they do not."""
+    stages = plan.reached_stages
+    if len(stages) == 1 and stages[0] == plan.stages[-1]:
+        return {}
+    ends = [*(stage.first_step for stage in stages[1:]), plan.steps]
+    lines = {}
+    for stage, end in zip(stages, ends, strict=True):
+        rows = plan.sequence_length // stage.sequence_length
+        cut = f", each cut into {rows} rows of {stage.sequence_length:,}" if rows > 1 else ""
+        tokens = plan.tokens_before(end) - plan.tokens_before(stage.first_step)
+        lines[f"  steps {stage.first_step:,} to {end - 1:,}"] = (
+            f"micro {plan.micro_batch_size} × accumulation {stage.gradient_accumulation_steps} × ranks "
+            f"{plan.data_parallel_size} = {stage.global_batch_size} sequences{cut}: samples {stage.first_sample:,} to "
+            f"{plan.samples_before(end) - 1:,}, {count_text(tokens)} tokens"
+        )
+    return lines
+
+
+def describe_length(plan: BatchPlan) -> str:
+    """The steps of a run, times their tokens where all have as many."""
+    if len({stage.global_batch_size for stage in plan.reached_stages}) > 1:
+        return f"{plan.steps:,} steps"
+    return f"{plan.steps:,} steps × {plan.total_tokens // plan.steps:,} tokens"
 
 
 def describe_model(model: ModelSection) -> str:
@@ -136,13 +165,18 @@ def describe_experts(model: ModelSection, ep_size: int) -> str:
     )
 
 
-def describe_schedule(config: RunConfig) -> str:
+def describe_schedule(config: RunConfig, plan: BatchPlan) -> str:
     """The learning rate's course in one line."""
     schedule, steps = config.schedule, config.train.steps
-    start = f"{schedule.name}, warm-up {schedule.warmup_steps:,} steps"
+    if schedule.name == "range_test":
+        return f"range test: from {schedule.minimum_ratio:g} of the peak up to it at step {steps:,}"
+    start = f"{schedule.name}, warm-up {warmup_steps(config, plan):,} steps"
     if schedule.name == "constant":
         return start
     end = f"down to {schedule.minimum_ratio:g} of the peak"
     if schedule.name == "wsd":
-        return f"{start}, the last {max(1, round(steps * schedule.decay_fraction)):,} of {steps:,} steps {end}"
+        branch = branch_step(config)
+        decay = schedule.decay_steps(steps) if branch is None else steps - branch
+        shape = "" if schedule.decay_shape == "linear" else " as 1 - sqrt"
+        return f"{start}, the last {decay:,} of {steps:,} steps {end}{shape}"
     return f"{start}, then {end} at step {steps:,}"

@@ -13,7 +13,9 @@ from pydantic import Field, field_validator, model_validator
 from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
 from zhgpt.config.moe_section import MoeSection
-from zhgpt.config.section import Real, Section, Switch, Whole
+from zhgpt.config.schedule_section import ScheduleSection
+from zhgpt.config.section import RateOrAuto, Real, Section, Switch, Whole
+from zhgpt.config.stage_sections import BatchRampStage
 from zhgpt.config.values import check_run_name, default_warmup_steps
 
 DEFAULT_PROMPTS = ("村民们都很高兴，在", "中国的历史", "有一天，他对我说：“", "根据本法的规定，")
@@ -93,8 +95,9 @@ class OptimSection(Section):
 
     name: Literal["adamw"] = "adamw"
     """Optimizer."""
-    learning_rate: Real = Field(default=6e-4, gt=0)
-    """Peak learning rate, reached after the warm-up."""
+    learning_rate: RateOrAuto = "auto"
+    """Peak learning rate, reached after the warm-up; `auto`: what a published fit gives for this model's size and this
+    run's length (docs/schedules.md), shown at the start."""
     betas: tuple[Real, Real] = (0.9, 0.95)
     """Decay rates of Adam's first and second moment."""
     eps: Real = Field(default=1e-8, gt=0)
@@ -104,6 +107,12 @@ class OptimSection(Section):
     gradient_clipping: Real = Field(default=1.0, ge=0)
     """Largest global gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
 
+    @property
+    def peak(self) -> float:
+        """The peak learning rate (resolved optimizer only)."""
+        assert self.learning_rate != "auto", "peak of an optimizer that is not resolved"
+        return self.learning_rate
+
     @field_validator("betas")
     @classmethod
     def _betas_below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
@@ -112,28 +121,18 @@ class OptimSection(Section):
         return betas
 
 
-class ScheduleSection(Section):
-    """The learning rate as a function of the step."""
-
-    name: Literal["cosine", "wsd", "constant"] = "cosine"
-    """Shape after the warm-up: cosine decay, warm-up-stable-decay, or constant."""
-    warmup_steps: Whole = Field(ge=0)
-    """Steps of linear warm-up. Left out: 2 % of train.steps, at least 1 and at most 2000."""
-    minimum_ratio: Real = Field(default=0.1, ge=0, le=1)
-    """Last learning rate as a share of the peak (cosine, wsd)."""
-    decay_fraction: Real = Field(default=0.2, gt=0, le=1)
-    """Share of train.steps in which wsd decays."""
-
-
 class TrainSection(Section):
     """Length, batch and precision of the training."""
 
     steps: Whole = Field(gt=0)
     """Optimizer steps of the run."""
     global_batch_tokens: Whole | None = Field(default=None, gt=0)
-    """Tokens an optimizer step sees, over all ranks. Give this or global_batch_size."""
+    """Tokens an optimizer step sees, over all ranks. Give this or global_batch_size. Neither: what a published fit gives
+    for so many steps (docs/schedules.md)."""
     global_batch_size: Whole | None = Field(default=None, gt=0)
     """Sequences an optimizer step sees, over all ranks. Give this or global_batch_tokens."""
+    batch_ramp: tuple[BatchRampStage, ...] = ()
+    """Smaller global batches at the start of the run, each up to a step or a number of tokens; then the full one."""
     micro_batch_size: Whole = Field(default=8, gt=0)
     """Sequences in one forward pass on one GPU. Gradient accumulation follows from it and the world size."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
@@ -143,6 +142,9 @@ class TrainSection(Section):
     initial_weights: str | None = None
     """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
     may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""
+    branch_from: Path | None = None
+    """A checkpoint of a wsd run before its decay, `runs/x/checkpoints/step-00004000`: this run goes on from it with
+    weights, optimizer state and place in the data, and decays from there to train.steps."""
     ep_size: Whole = Field(default=1, gt=0)
     """Expert-parallel size: ranks that share one set of experts (consecutive ranks). Divides the number of ranks and of
     experts; 1: every rank has all experts."""

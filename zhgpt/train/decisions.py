@@ -9,6 +9,7 @@ from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
 from zhgpt.config.advice import RunNumbers, warnings_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
 from zhgpt.config.deepspeed_json import Accelerator, compose_deepspeed_config, composition_notes, load_deepspeed_json
+from zhgpt.config.derived import derivation_notes, resolve_schedule
 from zhgpt.config.description import describe_run
 from zhgpt.config.loading import load_run_config
 from zhgpt.config.model_shape import resolve_model
@@ -32,6 +33,8 @@ class Decisions:
     model: ModelSection
     tokenizer: Tokenizer
     tokenizer_path: Path
+    notes: tuple[str, ...] = ()
+    """What was chosen where the settings leave it open, and why."""
 
 
 def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
@@ -47,13 +50,16 @@ def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
     config = load_run_config(arguments.config, arguments.overrides)
     deepspeed_json = load_deepspeed_json(arguments.deepspeed_config)
     plan = plan_batch(config, world_size)
-    data = read_training_data(config.data, steps=plan.steps, global_batch_size=plan.global_batch_size)
+    data = read_training_data(config.data, steps=plan.steps, samples_before=plan.samples_before)
     held_out = held_out_splits(data, config.evaluate)
     path = find_tokenizer(config, data)
     tokenizer = load_tokenizer(path)
     check_tokenizer(data.manifest, tokenizer)
     model = resolve_model(config, data.manifest.tokenizer.vocab_size)
-    return Decisions(config, deepspeed_json, plan, data, held_out, model, tokenizer, path)
+    parameters = count_parameters(model).non_embedding
+    notes = tuple(derivation_notes(config, plan, parameters))
+    resolved = resolve_schedule(config, plan, parameters)
+    return Decisions(resolved, deepspeed_json, plan, data, held_out, model, tokenizer, path, notes)
 
 
 def find_tokenizer(config: RunConfig, data: TrainingData) -> Path:
@@ -111,6 +117,6 @@ def describe_decisions(decisions: Decisions) -> str:
         decisions.model,
         composed,
         run_numbers(decisions),
-        notes=composition_notes(decisions.config, decisions.deepspeed_json),
+        notes=[*decisions.notes, *composition_notes(decisions.config, decisions.deepspeed_json)],
         warnings=run_warnings(decisions, accelerator),
     )

@@ -38,6 +38,23 @@ def set_learning_rate(engine: "DeepSpeedEngine", learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
+def set_accumulation(engine: "DeepSpeedEngine", micro_steps: int) -> None:
+    """Makes the steps from now on consist of so many micro-steps; between two steps.
+
+    ``engine.set_train_batch_size`` changes the divisor of the loss and where a step ends, and misses two things
+    (deepspeed/runtime/engine.py, zero/stage_1_and_2.py). A step ends where the micro-steps *since the start of the process*
+    are a multiple, so the count must begin anew. And the ZeRO 1-2 optimizer keeps a copy of the number that it was made
+    with, by which it chooses the gradient whose norm it takes where the optimizer is offloaded.
+    """
+    if engine.gradient_accumulation_steps() == micro_steps:
+        return
+    engine.set_train_batch_size(engine.train_micro_batch_size_per_gpu() * micro_steps * engine.dp_world_size)
+    assert engine.gradient_accumulation_steps() == micro_steps
+    engine.micro_steps = 0
+    if hasattr(engine.optimizer, "gradient_accumulation_steps"):
+        engine.optimizer.gradient_accumulation_steps = micro_steps
+
+
 def clip_unpartitioned_gradients(engine: "DeepSpeedEngine", maximum: float) -> torch.Tensor | None:
     """Scales the gradients of ZeRO-0 down to an L2 norm of ``maximum``, after backward and before step.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from zhgpt import __version__
+from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.description import describe_experts
 from zhgpt.distributed.environment import read_slurm_job
 from zhgpt.distributed.process_group import Ranks
@@ -25,7 +26,7 @@ def describe_environment(
     peak_tflops_per_rank: float | None,
     peak_source: str,
     optimizer_note: str,
-    first_step: int,
+    state: TrainState,
 ) -> dict[str, Any]:
     """A JSON-ready account of versions, machine, model, batch, data and warnings."""
     data, config = decisions.data, decisions.config
@@ -33,7 +34,8 @@ def describe_environment(
     device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else platform.processor() or "CPU"
     return {
         "started_at": now(),
-        "first_step": first_step,
+        "first_step": state.step,
+        "branch": state.branch,
         "versions": {
             "zhgpt": __version__,
             "python": platform.python_version(),
@@ -66,5 +68,6 @@ def describe_environment(
             "sources": [{"prefix": s.prefix, **asdict(r)} for s, r in zip(data.sources, data.readings(), strict=True)],
         },
         "floor": asdict(floor) if floor is not None else None,
+        "notes": list(decisions.notes),
         "warnings": run_warnings(decisions, ranks.accelerator),
     }

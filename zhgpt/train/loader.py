@@ -128,11 +128,17 @@ class Loader:
     def _batches(self) -> Iterator[LoadedBatch]:
         plan = self._plan
         for step in range(self._first_step, plan.steps):
-            targets = self._samples.targets_in(step * plan.global_batch_size, plan.global_batch_size)
-            for micro_step in range(plan.gradient_accumulation_steps):
+            stage = plan.stage_at(step)
+            targets = self._samples.targets_in(plan.samples_before(step), stage.global_batch_size)
+            for micro_step in range(stage.gradient_accumulation_steps):
                 first = first_sample(plan, step, micro_step, self._rank)
                 batch = self._samples.batch(np.arange(first, first + plan.micro_batch_size, dtype=np.int64))
-                host = host_batch(batch, attend_across_documents=self._attend, pin_memory=self._pin)
+                host = host_batch(
+                    batch,
+                    attend_across_documents=self._attend,
+                    row_length=stage.sequence_length,
+                    pin_memory=self._pin,
+                )
                 yield LoadedBatch(step, micro_step, host, targets)
 
 

@@ -47,7 +47,7 @@ class OptimizerChoice:
     def build(self, module: nn.Module, section: OptimSection) -> torch.optim.Optimizer:
         """The optimizer over ``module``'s parameters; the rate is set anew at each step."""
         groups = parameter_groups(module, section.weight_decay)
-        settings: dict[str, Any] = {"lr": section.learning_rate, "betas": section.betas, "eps": section.eps}
+        settings: dict[str, Any] = {"lr": section.peak, "betas": section.betas, "eps": section.eps}
         return OPTIMIZERS[self.name](groups, settings)
 
 

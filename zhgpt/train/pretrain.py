@@ -2,18 +2,18 @@
 
 import importlib.metadata
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from megatron_style_data.atomic import atomic_folder
-from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
+from zhgpt.checkpoint.load import load_checkpoint
 from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
+from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
 from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
@@ -33,9 +33,10 @@ from zhgpt.train.loop import train
 from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
-from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
+from zhgpt.train.resume import check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.start import choose_start, prove_continuation, start_notices
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
@@ -126,13 +127,8 @@ def build(
     """Model, engine, checkpoint, data and outputs, in this order."""
     config, plan = decisions.config, decisions.plan
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
-    state = initial_state(decisions, ranks)
-    resume = ranks.decided_by_first(lambda: resume_of_start(folder, arguments.resume, read_slurm_job()))
-    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, resume.mode))
-    saved: dict[str, Any] | None = None
-    if checkpoint is not None:
-        saved = check_checkpoint(checkpoint, state, ranks)
-        state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
+    start = choose_start(arguments.resume, config, folder, ranks, initial_state(decisions, ranks))
+    state, checkpoint = start.state, start.checkpoint
 
     backend = choose_attention_backend(
         decisions.model.attention_backend,
@@ -158,16 +154,21 @@ def build(
     )
     length = config.data.sequence_length
     held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
+    sampler = TextSampler(decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
-    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
-    set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
+    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state)
+    keep = config.checkpoint.keep_last, config.schedule.stable_steps(plan.steps)
+    set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, *keep))
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in [*started_from, *resume_notices(resume, saved, state, set_aside)]:
+    for notice in [*decisions.notes, *started_from, *start_notices(start, set_aside)]:
         outputs.message(notice)
         outputs.event("notice", text=notice)
+    if start.is_branching and checkpoint is not None:
+        difference = prove_continuation(engine, sampler, checkpoint, config.train.precision)
+        outputs.event("branched", **(state.branch or {}), largest_logit_difference=difference)
     return Training(
         config=config,
         plan=plan,
@@ -176,14 +177,14 @@ def build(
         data=decisions.data,
         loader=loader,
         held_out=tuple(held_out),
-        text_sampler=TextSampler(
-            decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks
-        ),
+        text_sampler=sampler,
         folder=folder,
         outputs=outputs,
         stop=stop,
         state=state,
-        flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
+        flops_per_token={
+            stage.sequence_length: flops_per_token(decisions.model, stage.sequence_length) for stage in plan.stages
+        },
         peak_tflops_per_rank=peak,
         times=step_times(ranks.device, deepspeed_config, communication_seconds),
         clock=Clock(skipped_steps=engine.skipped_steps),
@@ -209,31 +210,10 @@ def build_module(
     return module, [said]
 
 
-def resume_notices(
-    resume: Resume, saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None
-) -> list[str]:
-    """What the user should know about going on from this checkpoint."""
-    notices = [resume.notice] if resume.notice is not None else []
-    if saved is not None and saved["micro_batch_size"] != state.micro_batch_size:
-        notices.append(
-            f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "
-            "taken in another order, so the run goes on closely and not bit for bit"
-        )
-    if saved is not None and saved.get("ep_size", 1) != state.ep_size:
-        notices.append(
-            f"train.ep_size is {state.ep_size} but was {saved.get('ep_size', 1)}: experts and their optimizer state move to the "
-            "ranks that now hold them; sums are taken in another order, so the run goes on closely and not bit for bit"
-        )
-    if set_aside:
-        notices.append(
-            f"{', '.join(set_aside)}: of later steps than {state.step}, where this run goes on; moved to checkpoints/set_aside/"
-        )
-    return notices
-
-
 def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
     """The identity of this run, at step 0."""
     config, plan = decisions.config, decisions.plan
+    branch = branch_step(config)
     return TrainState(
         step=0,
         consumed_samples=0,
@@ -249,6 +229,14 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         dataset=decisions.data.identity(),
         optimizer=config.optim.name,
         deepspeed_version=importlib.metadata.version("deepspeed"),
+        batch_stages=[[s.first_step, s.global_batch_size, s.sequence_length] for s in plan.stages],
+        schedule={
+            "name": config.schedule.name,
+            "warmup_steps": config.schedule.warmup,
+            "stable_steps": config.schedule.stable_steps(plan.steps),
+            "learning_rate": config.optim.peak,
+        },
+        branch=None if branch is None else {"from": str(config.train.branch_from), "step": branch},
     )
 
 

@@ -2,7 +2,8 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,12 @@ from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
-from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
+from zhgpt.train.engine import (
+    clip_unpartitioned_gradients,
+    partitioned_gradient_norm,
+    set_accumulation,
+    set_learning_rate,
+)
 from zhgpt.train.held_out_data import HeldOut
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
@@ -50,7 +56,8 @@ class Training:
     stop: StopRequest
     state: TrainState
     """Identity of the run; ``step`` and ``consumed_samples`` are those of the start."""
-    flops_per_token: int
+    flops_per_token: Mapping[int, int]
+    """Forward and backward, by the length of the rows."""
     peak_tflops_per_rank: float | None
     times: StepTimes
     clock: "Clock" = field(default_factory=lambda: Clock())
@@ -59,6 +66,11 @@ class Training:
     def first_step(self) -> int:
         """0, or where the checkpoint left off."""
         return self.state.step
+
+    @property
+    def stable_steps(self) -> int | None:
+        """Steps before wsd decays: that checkpoint is saved and kept, to branch from."""
+        return self.config.schedule.stable_steps(self.plan.steps)
 
     @property
     def draws_random_numbers(self) -> bool:
@@ -129,20 +141,22 @@ def train_step(training: Training, step: int) -> StepResult:
     the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
-    rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
+    stage = plan.stage_at(step)
+    set_accumulation(engine, stage.gradient_accumulation_steps)
+    rate = learning_rate_at(step, plan.steps, config.optim.peak, config.schedule)
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
     routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     engine.train()
-    for micro_step in range(plan.gradient_accumulation_steps):
+    for micro_step in range(stage.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
         if training.draws_random_numbers:
             seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
         with training.times.of("forward"):
             losses = forward(training, loaded.batch.to(training.ranks.device))
         nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
-        loss = nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
+        loss = nats * (plan.data_parallel_size * stage.gradient_accumulation_steps / loaded.targets)
         with training.times.of("backward"):
             engine.backward(loss if router_loss is None else loss + router_loss)
         total = nats.detach() if total is None else total + nats.detach()
@@ -154,7 +168,7 @@ def train_step(training: Training, step: int) -> StepResult:
             engine.step()
     assert total is not None
     balance_by_bias(engine.module)
-    training.clock.lap_tokens += plan.tokens_per_step
+    training.clock.lap_tokens += plan.tokens_before(step + 1) - plan.tokens_before(step)
     return StepResult(total, loaded.targets, rate, norm, routers)
 
 
@@ -184,8 +198,8 @@ def evaluation_is_due(training: Training, done: int) -> bool:
 
 
 def save_is_due(training: Training, done: int) -> bool:
-    """Whether to save after ``done`` steps."""
-    return done % training.config.checkpoint.every_steps == 0 or done == training.plan.steps
+    """Whether to save after ``done`` steps: by interval, at the end, and where wsd begins to decay."""
+    return done % training.config.checkpoint.every_steps == 0 or done in (training.plan.steps, training.stable_steps)
 
 
 def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]:
@@ -204,8 +218,9 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     nats, cpu_seconds, peaks = sums_over_ranks(training, local_nats)
     loss = nats / result.targets
     peak = training.peak_tflops_per_rank
-    global_batch = training.plan.global_batch_size
-    tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
+    plan, stage = training.plan, training.plan.stage_at(done - 1)
+    flops_per_token = training.flops_per_token[stage.sequence_length]
+    tokens_per_byte = training.data.tokens_per_byte(plan.samples_before(done - 1), stage.global_batch_size)
     record = {
         "step": done,
         "loss": loss,
@@ -216,12 +231,11 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "cpu_seconds": cpu_seconds,
         "data_wait": waited,
         **training.times.shares(lap_seconds),
-        "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
+        "mfu": None if peak is None else rate * flops_per_token / (peak * 1e12 * training.ranks.world_size),
         "peak_memory_bytes": max(peaks) or None,
-        "consumed_tokens": done * training.plan.tokens_per_step,
+        "consumed_tokens": plan.tokens_before(done),
         "elapsed_seconds": time.perf_counter() - training.clock.started,
-        "eta_seconds": (training.plan.steps - done)
-        * training.plan.tokens_per_step
+        "eta_seconds": (plan.total_tokens - plan.tokens_before(done))
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
@@ -257,16 +271,15 @@ def measure_routing(training: Training, done: int, result: StepResult) -> dict[s
     if report is None or result.router_loss is None:
         return {}
     (total,) = training.ranks.sums([float(result.router_loss)])
-    micro_steps = training.plan.data_parallel_size * training.plan.gradient_accumulation_steps
+    accumulation = training.plan.stage_at(done - 1).gradient_accumulation_steps
+    micro_steps = training.plan.data_parallel_size * accumulation
     training.outputs.routing(done, report.layers)
     return {"router_loss": total / micro_steps, **report.record}
 
 
 def save(training: Training, done: int) -> None:
     """Saves a checkpoint after ``done`` steps; reached by all ranks."""
-    state = TrainState(
-        **{**training.state.to_json(), "step": done, "consumed_samples": done * training.plan.global_batch_size}
-    )
+    state = replace(training.state, step=done, consumed_samples=training.plan.samples_before(done))
     training.engine.eval()
     with torch.no_grad():
         probe = training.text_sampler.probe(training.engine)
@@ -279,6 +292,7 @@ def save(training: Training, done: int) -> None:
         probe,
         training.ranks,
         training.config.checkpoint.keep_last,
+        training.stable_steps,
     )
     training.outputs.saved(done, path, time.perf_counter() - started)
     training.times.forget()

@@ -3,6 +3,7 @@
 One dataset is a blend of one source, so everything below is the same for both.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -42,7 +43,8 @@ class TrainingData:
     schedule: BlendSchedule
     samples: int
     """Samples of the whole run."""
-    samples_per_step: int
+    phase_steps: tuple[int, ...] = (0,)
+    """The first step of each phase of the schedule."""
 
     @property
     def is_blend(self) -> bool:
@@ -150,13 +152,13 @@ class TrainingData:
         return {**known, "blend": phases, "names": names}
 
 
-def read_training_data(data: DataSection, *, steps: int, global_batch_size: int) -> TrainingData:
+def read_training_data(data: DataSection, *, steps: int, samples_before: Callable[[int], int]) -> TrainingData:
     """Reads the manifests of all datasets and checks that they go together.
 
     Args:
         data: the section, checked by RunConfig.
         steps: of the run.
-        global_batch_size: samples a step.
+        samples_before: how many samples the steps before a step consume (`BatchPlan.samples_before`).
 
     Raises:
         MissingInputError, BadDataError: a dataset is missing, damaged or not packed, or another tokenizer made it.
@@ -167,11 +169,12 @@ def read_training_data(data: DataSection, *, steps: int, global_batch_size: int)
     for source in sources[1:]:
         check_same_tokenizer(sources[0].prefix, sources[0].manifest, source.prefix, source.manifest)
     _check_different(sources)
-    phases = [Phase(0, _base_weights(data, sources))]
+    phases, phase_steps = [Phase(0, _base_weights(data, sources))], [0]
     for phase in data.phases:
         weights = tuple(exact(phase.weights.get(source.name, 0)) for source in sources)
-        phases.append(Phase(phase.first_step(steps) * global_batch_size, weights))
-    return TrainingData(data, sources, BlendSchedule(tuple(phases)), steps * global_batch_size, global_batch_size)
+        phase_steps.append(phase.first_step(steps))
+        phases.append(Phase(samples_before(phase_steps[-1]), weights))
+    return TrainingData(data, sources, BlendSchedule(tuple(phases)), samples_before(steps), tuple(phase_steps))
 
 
 def open_training_samples(data: TrainingData, seed: int) -> SampleSource:
