@@ -1,6 +1,6 @@
 """What a checkpoint says about its run, and what must still be the same to go on from it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zhgpt.checkpoint.data_identity import data_differences
@@ -29,6 +29,8 @@ class TrainState:
     """What the training data is: :mod:`zhgpt.checkpoint.data_identity`."""
     optimizer: str
     deepspeed_version: str
+    spikes: dict[str, Any] = field(default_factory=dict)
+    """What the spike policy knows and has changed: :class:`zhgpt.train.spike_guard.SpikeState`. Empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

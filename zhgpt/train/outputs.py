@@ -1,7 +1,7 @@
 """What a run shows and writes as it goes: metrics, text samples, events, console. Only rank 0 does any of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from zhgpt.train.console import Console
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
+from zhgpt.train.spike_guard import Spike
 from zhgpt.train.text_samples import samples_path
 
 
@@ -29,6 +30,8 @@ class Outputs:
 
     folder: RunFolder
     log: RunLog | None = None
+    reopen: Callable[[int], RunLog] | None = None
+    """The log anew, its metrics brought back to a step."""
     console: Console | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
     """All metrics lines of the run so far."""
@@ -50,20 +53,24 @@ class Outputs:
             resumed_step: the loaded checkpoint's step, None for a start from nothing.
         """
         console = Console()
-        log = open_run_log(
-            folder.path,
-            enabled_sinks(config.log),
-            run_name=config.run.name,
-            settings=config.model_dump(mode="json"),
-            resumed_step=resumed_step,
-            say=console.message,
-        )
+
+        def open_log(step: int | None) -> RunLog:
+            return open_run_log(
+                folder.path,
+                enabled_sinks(config.log),
+                run_name=config.run.name,
+                settings=config.model_dump(mode="json"),
+                resumed_step=step,
+                say=console.message,
+            )
+
+        log = open_log(resumed_step)
         log.event("started", step=resumed_step or 0, world_size=report["world_size"], hosts=report["host_names"])
         console.start(config.run.name, plan, start_facts(report), resumed_step=resumed_step)
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")
         records = read_metrics(folder.metrics).records if folder.metrics.exists() else []
-        return cls(folder, log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["active"])
+        return cls(folder, log, open_log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["active"])
 
     def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         """Writes one metrics line, and at evaluations the text samples."""
@@ -98,6 +105,37 @@ class Outputs:
         for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
             self.console.message(f"  {sentence}")
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
+
+    def spike(self, done: int, policy: str, spike: Spike, rate_factor: float) -> None:
+        """Notes an update that the spike policy held back."""
+        factor = f"; the learning rate is {rate_factor:g} of the schedule's from here on" if policy == "lower_rate" else ""
+        self.message(f"step {done}: spike ({spike.reason}); the update was left out{factor}")
+        fields = {"loss": spike.loss, "gradient_norm": spike.gradient_norm, "rate_factor": rate_factor}
+        self.event("spike", step=done, policy=policy, reason=spike.reason, **fields)
+
+    def go_back(self, step: int, spike: Spike, passed_over: int, skipped_samples: int) -> None:
+        """Notes that the run goes on from an earlier step; the metrics of the steps in between move aside.
+
+        Args:
+            step: of the checkpoint.
+            spike: why.
+            passed_over: samples that are read no more because of it.
+            skipped_samples: all such samples of the run.
+        """
+        if self.log is None or self.reopen is None:
+            return
+        with self._keeping_problem():
+            self.log.close()
+            self.log = self.reopen(step)
+            self.records = [record for record in self.records if record["step"] <= step]
+        self.message(f"back to the checkpoint of step {step}; {passed_over:,} samples are passed over ({spike.reason})")
+        fields = {"reason": spike.reason, "passed_over_samples": passed_over, "skipped_samples": skipped_samples}
+        self.event("rolled_back", step=step, from_step=spike.step + 1, **fields)
+
+    def notice(self, text: str, event: str = "notice") -> None:
+        """Shows one line and keeps it as an event."""
+        self.message(text)
+        self.event(event, text=text)
 
     def routing(self, step: int, layers: list[dict[str, Any]]) -> None:
         """Writes the loads of the experts of each layer."""

@@ -35,6 +35,7 @@ from zhgpt.train.outputs import Outputs
 from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.spike_guard import SpikeGuard, SpikeState
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
@@ -131,7 +132,12 @@ def build(
     saved: dict[str, Any] | None = None
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
-        state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
+        state = replace(
+            state,
+            step=saved["step"],
+            consumed_samples=saved["consumed_samples"],
+            spikes=saved.get("spikes", {}),
+        )
 
     backend = choose_attention_backend(
         decisions.model.attention_backend,
@@ -145,6 +151,7 @@ def build(
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
+    spikes = SpikeState.from_json(state.spikes)
 
     loader = Loader(
         open_training_samples(decisions.data, config.run.seed),
@@ -154,6 +161,7 @@ def build(
         attend_across_documents=config.data.attend_across_documents,
         pin_memory=pins_memory(ranks.device),
         prefetch=config.data.prefetch,
+        skipped_samples=spikes.skipped_samples,
     )
     held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
@@ -184,6 +192,7 @@ def build(
         flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
         peak_tflops_per_rank=peak,
         times=step_times(ranks.device, deepspeed_config, communication_seconds),
+        spikes=SpikeGuard(engine, config.health.on_spike, ranks, spikes, config.train.precision == "fp16"),
         clock=Clock(skipped_steps=engine.skipped_steps),
     )
 

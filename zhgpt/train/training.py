@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,16 +16,19 @@ from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
+from zhgpt.train.lap_steps import LapSteps
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.routing import balance_by_bias, report_routing, seed_draws
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
+from zhgpt.train.spike_guard import SpikeGuard, SpikeState
 from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.training_data import HeldOut, TrainingData
+from zhgpt.train.update_ratios import UpdateProbe, UpdateSums
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -52,6 +55,8 @@ class Training:
     flops_per_token: int
     peak_tflops_per_rank: float | None
     times: StepTimes
+    spikes: SpikeGuard
+    lap: LapSteps = field(default_factory=LapSteps)
     clock: "Clock" = field(default_factory=lambda: Clock())
 
     @property
@@ -99,6 +104,11 @@ class Clock:
         """Starts the lap anew after work that is no training."""
         self.lap_started = time.perf_counter()
 
+    def go_back(self, skipped_steps: int, waited_seconds: float) -> None:
+        """Forgets the lap: its steps are run again."""
+        self.lap_tokens, self.skipped_steps, self.waited_seconds = 0, skipped_steps, waited_seconds
+        self.resume()
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -113,6 +123,8 @@ class StepResult:
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
     router_loss: torch.Tensor | None
     """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
+    updates: UpdateSums | None = None
+    """How far the step moved each layer, where a metrics line is due and it is measured."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -124,11 +136,12 @@ def train_step(training: Training, step: int) -> StepResult:
     the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
-    rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
+    rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule) * training.spikes.state.rate_factor
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
     routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
+    updates: UpdateSums | None = None
     engine.train()
     for micro_step in range(plan.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
@@ -146,11 +159,28 @@ def train_step(training: Training, step: int) -> StepResult:
         with training.times.of("update"):
             if engine.is_gradient_accumulation_boundary():
                 norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
-            engine.step()
+                updates = update(training, step, total, loaded.targets, norm)
+            else:
+                engine.step()
     assert total is not None
     balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_per_step
-    return StepResult(total, loaded.targets, rate, norm, routers)
+    return StepResult(total, loaded.targets, rate, norm, routers, updates)
+
+
+def update(
+    training: Training, step: int, nats: torch.Tensor, targets: int, norm: torch.Tensor | None
+) -> UpdateSums | None:
+    """The step's update, unless the spike policy holds it back; measured where a metrics line is due."""
+    engine = training.engine
+    wanted = training.config.health.update_ratios and is_due(training, step + 1)
+    probe = UpdateProbe(engine, training.ranks.world_size) if wanted else None
+    spike = training.spikes.update(step, nats, targets, norm)
+    training.lap.add(nats, targets, engine.get_global_grad_norm() if norm is None else norm, held_back=spike is not None)
+    if spike is not None:
+        state = training.spikes.state
+        training.outputs.spike(step + 1, training.spikes.policy, spike, state.rate_factor)
+    return probe.finish() if probe is not None and spike is None else None
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
@@ -194,18 +224,22 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    nats, peaks = summed_nats_and_peaks(training, result)
-    loss = nats / result.targets
+    held_back = training.lap.held_back
+    losses, norms, peaks = lap_losses_norms_and_peaks(training)
+    loss = losses[-1]
     rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
-    tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
+    first_sample = (done - 1) * global_batch + training.spikes.state.skipped_samples
+    tokens_per_byte = training.data.tokens_per_byte(first_sample, global_batch)
     record = {
         "step": done,
         "loss": loss,
+        "loss_max": max(losses),
         "bits_per_byte": loss / math.log(2) * tokens_per_byte,
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
+        "gradient_norm_max": max(norms, default=None),
         "tokens_per_second": rate,
         "data_wait": waited,
         **training.times.shares(lap_seconds),
@@ -219,11 +253,17 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         / max(1, training.clock.total_tokens),
     }
     record |= measure_routing(training, done, result)
+    if result.updates is not None:
+        record |= result.updates.ratios(training.ranks)
+    if held_back:
+        record["held_back_steps"] = held_back
     if skipped:
         record["skipped_steps"] = skipped
     if save_is_due(training, done):
         training.outputs.event("memory", step=done, peak_bytes_of_ranks=peaks)
     left_out = skipped if training.config.train.precision != "fp16" else 0
+    if held_back and training.spikes.policy != "warn":
+        return record  # the policy has seen it and done what it does
     if left_out or not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
         training.outputs.step(record, [])
         updates = f", {left_out} update(s) left out by DeepSpeed since the line before" if left_out else ""
@@ -235,13 +275,15 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     return record
 
 
-def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float, list[int]]:
-    """Nats of the step over all ranks, and each rank's peak memory in bytes, in one collective."""
+def lap_losses_norms_and_peaks(training: Training) -> tuple[list[float], list[float], list[int]]:
+    """Losses and gradient norms of the steps since the last line, and each rank's peak memory in bytes; one collective."""
     ranks = training.ranks
     mine = [0.0] * ranks.world_size
     mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
-    nats, *peaks = ranks.sums([float(result.nats.double().item()), *mine])
-    return nats, [int(peak) for peak in peaks]
+    losses, norms, peaks = training.lap.finish(ranks, mine)
+    if training.config.train.precision == "fp16":  # infinite where the loss scale was too high: no news of the run
+        norms = [norm for norm in norms if math.isfinite(norm)]
+    return losses, norms, [int(peak) for peak in peaks]
 
 
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
@@ -257,8 +299,13 @@ def measure_routing(training: Training, done: int, result: StepResult) -> dict[s
 
 def save(training: Training, done: int) -> None:
     """Saves a checkpoint after ``done`` steps; reached by all ranks."""
-    state = TrainState(
-        **{**training.state.to_json(), "step": done, "consumed_samples": done * training.plan.global_batch_size}
+    spikes = training.spikes.state
+    spikes.rollbacks = 0  # they are counted for one checkpoint, and this is a new one
+    state = replace(
+        training.state,
+        step=done,
+        consumed_samples=done * training.plan.global_batch_size + spikes.skipped_samples,
+        spikes=spikes.to_json() if training.spikes.policy != "warn" or spikes != SpikeState() else {},
     )
     training.engine.eval()
     with torch.no_grad():
