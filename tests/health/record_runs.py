@@ -7,6 +7,7 @@ metrics.jsonl, with what the detectors know besides, to recorded/NAME.jsonl.zst.
 CALIBRATION; the tests look at those of HEALTHY and FAILING.
 """
 
+import base64
 import json
 import random
 import subprocess
@@ -31,6 +32,13 @@ log: {every_steps: 5, tensorboard: false}
 launch: {accelerator: cpu, timeout_seconds: 300}
 """
 
+def _noise(first: int, steps: int) -> tuple[str, ...]:
+    """Settings of a run that reads nothing but noise for some steps."""
+    phases = f"{{from_step: {first}, weights: {{noise: 1}}}}, {{from_step: {first + steps}, weights: {{demo: 1}}}}"
+    return ("data.train=null", "data.blend=[{data: demo, weight: 1}, {data: noise, weight: 0}]", f"data.phases=[{phases}]")
+
+
+_TOO_HOT = ("schedule.warmup_steps=300", "optim.gradient_clipping=0", "optim.learning_rate=1.0")
 MOE = ("model.moe.num_experts=4", "model.moe.num_experts_per_tok=1", "model.moe.moe_intermediate_size=96")
 GPT2 = ("model.model_type=gpt2", "model.num_key_value_heads=null")
 
@@ -44,8 +52,8 @@ CALIBRATION: dict[str, tuple[str, ...]] = {
     "calibrate_hot": ("optim.learning_rate=1.2e-2", "run.seed=15"),
     "calibrate_slow": ("optim.learning_rate=1.5e-3", "run.seed=16"),
     "calibrate_stuck": ("optim.learning_rate=4e-5", "run.seed=17"),
-    "calibrate_spike": ("data.train=noisy", "train.global_batch_size=4", "train.micro_batch_size=4", "run.seed=18"),
-    "calibrate_diverged": ("optim.learning_rate=0.5", "schedule.warmup_steps=60", "optim.gradient_clipping=0", "run.seed=19"),
+    "calibrate_spike": (*_noise(200, 2), "run.seed=18"),
+    "calibrate_diverged": (*GPT2, *_TOO_HOT, "run.seed=19"),
     "calibrate_overfit": ("data.train=tiny", "train.steps=500", "run.seed=20"),
     "calibrate_eps": ("optim.eps=0.01", "run.seed=21"),
     "calibrate_loader": ("data.prefetch=0", "model.hidden_size=16", "model.num_hidden_layers=1", "run.seed=22"),
@@ -60,8 +68,8 @@ HEALTHY: dict[str, tuple[str, ...]] = {
 }
 FAILING: dict[str, tuple[str, ...]] = {
     "failing_rate": (*_OTHER, "optim.learning_rate=2e-5", "run.seed=201"),
-    "failing_diverged": (*_OTHER, "optim.learning_rate=0.3", "optim.gradient_clipping=0", "run.seed=202"),
-    "failing_spike": (*_OTHER, "data.train=noisy", "train.global_batch_size=4", "train.micro_batch_size=4", "run.seed=203"),
+    "failing_diverged": (*_OTHER, *GPT2, *_TOO_HOT, "run.seed=202"),
+    "failing_spike": (*_OTHER, *_noise(180, 3), "run.seed=203"),
     "failing_overfit": (*_OTHER, "data.train=tiny", "train.steps=400", "run.seed=204"),
     "failing_eps": (*_OTHER, "optim.eps=0.03", "run.seed=206"),
     "failing_loader": (*_OTHER, "data.prefetch=0", "model.hidden_size=16", "model.num_hidden_layers=1", "run.seed=207"),
@@ -84,19 +92,18 @@ def texts() -> list[str]:
 
 
 def noise(characters: int, seed: int) -> str:
-    """A document of Han characters drawn evenly: what a wrong encoding makes of a text."""
-    draw = random.Random(seed)
-    return "".join(chr(draw.randrange(0x4E00, 0x9FA5)) for _ in range(characters))
+    """Base64 of nothing, as broken pages have it."""
+    return base64.b64encode(random.Random(seed).randbytes(characters * 3 // 4)).decode()
 
 
 def make_data(folder: Path) -> None:
-    """A tokenizer of 2,048 tokens, and the demo's text whole, with noise in it, as a tenth, and as eight documents."""
+    """A tokenizer of 2,048 tokens, the demo's text whole, a tenth of it, eight documents of it, and noise."""
     whole = texts()
     documents = {
         "demo": whole,
         "small": whole[:60],
         "tiny": whole[:8],
-        "noisy": [*whole, noise(6000, 1)],
+        "noise": [noise(3000, seed) for seed in range(4)],
     }
     for name, chosen in documents.items():
         if (folder / f"{name}.meta.json").exists():
@@ -105,7 +112,7 @@ def make_data(folder: Path) -> None:
         text.write_text("".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in chosen), encoding="utf-8")
         if not (folder / "tokenizer").exists():
             zhgpt("tokenizer", "train", "--input", text, "--vocab-size", "2048", "--output", folder / "tokenizer")
-        fraction = "0.3" if name == "tiny" else "0.1"
+        fraction = {"tiny": "0.3", "noise": "0"}.get(name, "0.1")
         words = ("--tokenizer", folder / "tokenizer", "--output", folder / name, "--valid-fraction", fraction, "--workers", "1")
         zhgpt("data", "build", "--input", text, *words)
 
@@ -118,11 +125,11 @@ def record(name: str, folder: Path) -> Path:
     """The run's metrics and facts, as the tests read them."""
     import zstandard
 
-    from zhgpt.report.health import facts_of
-    from zhgpt.report.recorded_run import read_run
+    from zhgpt.health.history import facts_of
 
     run = folder / "runs" / name
-    head = {"command": ["pretrain", *RUNS[name]], "facts": asdict(facts_of(read_run(run)))}
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    head = {"overrides": RUNS[name], "facts": asdict(facts_of(environment))}
     text = json.dumps(head, ensure_ascii=False) + "\n" + (run / "metrics.jsonl").read_text(encoding="utf-8")
     target = HERE / "recorded" / f"{name}.jsonl.zst"
     target.parent.mkdir(exist_ok=True)

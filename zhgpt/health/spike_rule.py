@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-WINDOW = 64
+WINDOW = 32
 """Steps (or records) before this one that it is compared with."""
 FEWEST = 16
 """Steps below which nothing is compared: a window without a spread knows no jump."""

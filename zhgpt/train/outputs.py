@@ -11,7 +11,11 @@ from megatron_style_data.atomic import atomic_write_text
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.errors import StorageError
-from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
+from zhgpt.evaluate.learning_verdict import Facts as VerdictFacts
+from zhgpt.evaluate.learning_verdict import Floor, judge
+from zhgpt.health.history import Facts, History, facts_of
+from zhgpt.health.telling import event_fields, lines_of
+from zhgpt.health.watch import Watch
 from zhgpt.train.console import Console
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
 from zhgpt.train.run_folder import RunFolder
@@ -37,6 +41,8 @@ class Outputs:
     """All metrics lines of the run so far."""
     floor: Floor = field(default_factory=Floor)
     tokens_per_parameter: float | None = None
+    watch: Watch = field(default_factory=lambda: Watch(History(Facts())))
+    """The detectors, having seen all records."""
     problem: StorageError | None = None
 
     @classmethod
@@ -70,7 +76,13 @@ class Outputs:
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")
         records = read_metrics(folder.metrics).records if folder.metrics.exists() else []
-        return cls(folder, log, open_log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["active"])
+        watch = Watch.over(facts_of(report), records)
+        for finding in watch.findings if resumed_step else ():
+            if not finding.is_over:
+                for line in lines_of(finding):
+                    console.message(line)
+        ratio = plan.total_tokens / report["parameters"]["active"]
+        return cls(folder, log, open_log, console, records, floor_of(report), ratio, watch)
 
     def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         """Writes one metrics line, and at evaluations the text samples."""
@@ -83,6 +95,7 @@ class Outputs:
             if "valid_loss" in record or samples:
                 self.console.evaluation(record, samples)
                 self._say_whether_it_learns(samples)
+            self._say_what_is_wrong(record)
             if samples:
                 self.folder.samples.mkdir(exist_ok=True)
                 lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
@@ -99,12 +112,23 @@ class Outputs:
 
     def _say_whether_it_learns(self, samples: list[dict[str, Any]]) -> None:
         assert self.console is not None
-        verdict = judge(self.records, self.floor, Facts(self.tokens_per_parameter, samples=samples))
+        verdict = judge(self.records, self.floor, VerdictFacts(self.tokens_per_parameter, samples=samples))
         if verdict.kind in ("too_short", "no_floor"):
             return
-        for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
-            self.console.message(f"  {sentence}")
+        self.console.message(f"  {verdict.sentence}")  # what to do, the detectors say
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
+
+    def _say_what_is_wrong(self, record: dict[str, Any]) -> None:
+        assert self.console is not None
+        begun, ended = self.watch.see(record)
+        for finding in begun:
+            for line in lines_of(finding):
+                self.console.message(line)
+            self.event("finding", **event_fields(finding))
+        for finding in ended:
+            title = f"{finding.detector.title_zh} / {finding.detector.title_en} ({finding.detector.name})"
+            self.console.message(f"已恢复 / over: {title}")
+            self.event("finding_over", step=record["step"], detector=finding.detector.name, first_step=finding.first_step)
 
     def spike(self, done: int, policy: str, spike: Spike, rate_factor: float) -> None:
         """Notes an update that the spike policy held back."""
@@ -128,6 +152,7 @@ class Outputs:
             self.log.close()
             self.log = self.reopen(step)
             self.records = [record for record in self.records if record["step"] <= step]
+            self.watch = Watch.over(self.watch.history.facts, self.records)
         self.message(f"back to the checkpoint of step {step}; {passed_over:,} samples are passed over ({spike.reason})")
         fields = {"reason": spike.reason, "passed_over_samples": passed_over, "skipped_samples": skipped_samples}
         self.event("rolled_back", step=step, from_step=spike.step + 1, **fields)
