@@ -39,6 +39,10 @@ def _noise(first: int, steps: int) -> tuple[str, ...]:
 
 
 _TOO_HOT = ("schedule.warmup_steps=300", "optim.gradient_clipping=0", "optim.learning_rate=1.0")
+_BY_HEART = (
+    *("data.train=tiny", "evaluate.temperature=0", "optim.learning_rate=8e-3"),
+    'evaluate.prompts=["中华人民共和国国家安全法\\n第一章 总则\\n第一条", "汝二人善理国政。慎之！慎之！”", "第四条　坚持中国共产党"]',
+)
 MOE = ("model.moe.num_experts=4", "model.moe.num_experts_per_tok=1", "model.moe.moe_intermediate_size=96")
 GPT2 = ("model.model_type=gpt2", "model.num_key_value_heads=null")
 
@@ -54,9 +58,10 @@ CALIBRATION: dict[str, tuple[str, ...]] = {
     "calibrate_stuck": ("optim.learning_rate=4e-5", "run.seed=17"),
     "calibrate_spike": (*_noise(200, 2), "run.seed=18"),
     "calibrate_diverged": (*GPT2, *_TOO_HOT, "run.seed=19"),
-    "calibrate_overfit": ("data.train=tiny", "train.steps=500", "run.seed=20"),
+    "calibrate_overfit": (*_BY_HEART, "train.steps=600", "run.seed=20"),
     "calibrate_eps": ("optim.eps=0.01", "run.seed=21"),
-    "calibrate_loader": ("data.prefetch=0", "model.hidden_size=16", "model.num_hidden_layers=1", "run.seed=22"),
+    "calibrate_loader": ("train.steps=60", "run.seed=22"),
+    "calibrate_loops": ("optim.learning_rate=5e-4", "evaluate.temperature=0", "run.seed=23"),
 }
 
 _OTHER = ("model.hidden_size=96", "model.num_hidden_layers=2", "data.sequence_length=192", "train.steps=300")
@@ -70,13 +75,16 @@ FAILING: dict[str, tuple[str, ...]] = {
     "failing_rate": (*_OTHER, "optim.learning_rate=2e-5", "run.seed=201"),
     "failing_diverged": (*_OTHER, *GPT2, *_TOO_HOT, "run.seed=202"),
     "failing_spike": (*_OTHER, *_noise(180, 3), "run.seed=203"),
-    "failing_overfit": (*_OTHER, "data.train=tiny", "train.steps=400", "run.seed=204"),
+    "failing_overfit": (*_OTHER, *_BY_HEART, "train.steps=500", "run.seed=204"),
     "failing_eps": (*_OTHER, "optim.eps=0.03", "run.seed=206"),
-    "failing_loader": (*_OTHER, "data.prefetch=0", "model.hidden_size=16", "model.num_hidden_layers=1", "run.seed=207"),
+    "failing_loader": (*_OTHER, "train.steps=80", "run.seed=207"),
+    "failing_loops": (*_OTHER, "optim.learning_rate=4e-4", "evaluate.temperature=0", "run.seed=208"),
 }
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
 STOP_AT = {"healthy_resumed": 150}
 """Steps after which a run is stopped by a signal and started again."""
+SLOW_DISK_SECONDS = {"calibrate_loader": 0.4, "failing_loader": 0.6}
+"""What each batch of a run waits for a disk that this machine does not have."""
 
 
 def texts() -> list[str]:
@@ -156,7 +164,9 @@ def train(folder: Path, names: list[str]) -> None:
             if name in STOP_AT:
                 moment = Moment("zhgpt.train.loop:train_step", STOP_AT[name], 0, after=True)
                 ranks.run("faults:train_and_signal", argv, moment, signal.SIGTERM, **options)
-            (outcome,) = ranks.run("faults:train", argv, **options)
+            slow = SLOW_DISK_SECONDS.get(name)
+            target = ("faults:train", argv) if slow is None else ("faults:train_on_a_slow_disk", argv, slow)
+            (outcome,) = ranks.run(*target, **options)
             print(name, outcome.code, outcome.output.strip().splitlines()[-1:], flush=True)
     finally:
         ranks.close()

@@ -6,7 +6,7 @@ from statistics import median
 from zhgpt.health.detector import Detector, Sighting
 from zhgpt.health.history import SMOOTHED, History
 
-LARGEST_GAP = 0.5
+LARGEST_GAP = 1.0
 LARGEST_RISE = 0.1
 FEWEST_EVALUATIONS = 3
 

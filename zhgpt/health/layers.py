@@ -4,7 +4,7 @@ from zhgpt.health.detector import Detector, Sighting
 from zhgpt.health.history import History
 
 LARGEST_RATIO = 0.1
-DEAD_PER_RATE = 0.1
+DEAD_PER_RATE = 0.5
 DEAD_SHARE = 0.02
 RECORDS = 3
 """Records in a row that must say so."""

@@ -23,8 +23,8 @@ def stuck_at_unigram(history: History) -> Sighting | None:
     held_out = history.now("valid_loss")
     value = held_out if held_out is not None else history.smooth[-1] if history.smooth else None
     limit = UNDER_THE_LINE * line
-    if value is None or not math.isfinite(value) or value < limit:
-        return None
+    if value is None or not math.isfinite(value) or min(value, history.smooth[-1]) < limit:
+        return None  # a training loss below the line with a held-out loss above it is another illness
     return Sighting(
         value,
         limit,

@@ -4,7 +4,7 @@ from zhgpt.health.detector import Detector, Sighting
 from zhgpt.health.history import History
 
 REPEATED = 0.5
-PUNCTUATION = 0.5
+PUNCTUATION = 0.6
 COPIED = 0.25
 
 
