@@ -1,7 +1,6 @@
 """Copies of the training text in what a model writes."""
 
 import random
-from pathlib import Path
 
 import pytest
 from tiny import Tiny

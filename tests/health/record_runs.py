@@ -32,16 +32,22 @@ log: {every_steps: 5, tensorboard: false}
 launch: {accelerator: cpu, timeout_seconds: 300}
 """
 
+
 def _noise(first: int, steps: int) -> tuple[str, ...]:
     """Settings of a run that reads nothing but noise for some steps."""
     phases = f"{{from_step: {first}, weights: {{noise: 1}}}}, {{from_step: {first + steps}, weights: {{demo: 1}}}}"
-    return ("data.train=null", "data.blend=[{data: demo, weight: 1}, {data: noise, weight: 0}]", f"data.phases=[{phases}]")
+    return (
+        "data.train=null",
+        "data.blend=[{data: demo, weight: 1}, {data: noise, weight: 0}]",
+        f"data.phases=[{phases}]",
+    )
 
 
 _TOO_HOT = ("schedule.warmup_steps=300", "optim.gradient_clipping=0", "optim.learning_rate=1.0")
 _BY_HEART = (
     *("data.train=tiny", "evaluate.temperature=0", "optim.learning_rate=8e-3"),
-    'evaluate.prompts=["中华人民共和国国家安全法\\n第一章 总则\\n第一条", "汝二人善理国政。慎之！慎之！”", "第四条　坚持中国共产党"]',
+    'evaluate.prompts=["中华人民共和国国家安全法\\n第一章 总则\\n第一条", "汝二人善理国政。慎之！慎之！”", '
+    '"第四条　坚持中国共产党"]',
 )
 MOE = ("model.moe.num_experts=4", "model.moe.num_experts_per_tok=1", "model.moe.moe_intermediate_size=96")
 GPT2 = ("model.model_type=gpt2", "model.num_key_value_heads=null")
@@ -117,11 +123,22 @@ def make_data(folder: Path) -> None:
         if (folder / f"{name}.meta.json").exists():
             continue
         text = folder / f"{name}.jsonl"
-        text.write_text("".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in chosen), encoding="utf-8")
+        text.write_text(
+            "".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in chosen), encoding="utf-8"
+        )
         if not (folder / "tokenizer").exists():
             zhgpt("tokenizer", "train", "--input", text, "--vocab-size", "2048", "--output", folder / "tokenizer")
         fraction = {"tiny": "0.3", "noise": "0"}.get(name, "0.1")
-        words = ("--tokenizer", folder / "tokenizer", "--output", folder / name, "--valid-fraction", fraction, "--workers", "1")
+        words = (
+            "--tokenizer",
+            folder / "tokenizer",
+            "--output",
+            folder / name,
+            "--valid-fraction",
+            fraction,
+            "--workers",
+            "1",
+        )
         zhgpt("data", "build", "--input", text, *words)
 
 

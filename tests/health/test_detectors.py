@@ -50,7 +50,7 @@ def test_a_fine_tuning_rate_is_found_out_at_the_first_evaluation_past_the_patien
     (finding,) = recorded("failing_rate").watch().findings
     assert (finding.detector.name, finding.first_step, finding.is_over) == ("stuck_at_unigram", 200, False)
     assert "unigram line (6.94)" in finding.newest.en
-    assert "一元词频线（6.94）" in finding.newest.zh
+    assert "词频基准线（6.94）" in finding.newest.zh
 
 
 def test_a_spike_is_one_finding_that_is_over_when_the_run_has_calmed_down() -> None:
@@ -95,7 +95,7 @@ def test_detectors_say_nothing_without_records_that_they_can_read() -> None:
 def test_every_detector_has_words_in_both_languages() -> None:
     for name, detector in DETECTORS.items():
         assert detector.name == name
-        assert all("\u4e00" <= character for character in detector.title_zh if character.isalpha())
+        assert all(character >= "\u4e00" for character in detector.title_zh if character.isalpha())
         assert any("\u4e00" <= character <= "\u9fff" for character in detector.advice_zh)
         assert detector.threshold
         assert detector.advice_en.isascii()

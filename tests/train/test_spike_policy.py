@@ -86,7 +86,9 @@ def test_an_update_that_is_held_back_leaves_weights_and_optimizer_as_they_were(
     ranks.results("faults:train", tiny.argv(tmp_path, *noisy, *words, "schedule.name=constant", stage=stage))
     (spike,) = events(tmp_path, "spike")
     assert (spike["step"], spike["policy"]) == (NOISE_AT + 1, policy)
-    after = {step: checkpoint_tensors(tmp_path / f"checkpoints/step-{step:08d}") for step in (NOISE_AT + 1, NOISE_AT + 2)}
+    after = {
+        step: checkpoint_tensors(tmp_path / f"checkpoints/step-{step:08d}") for step in (NOISE_AT + 1, NOISE_AT + 2)
+    }
     assert metrics(tmp_path)[NOISE_AT]["held_back_steps"] == 1
     assert train_state(tmp_path, 22)["spikes"]["held_back_in_a_row"] == 0
     before = checkpoint_tensors(tmp_path / f"checkpoints/step-{NOISE_AT:08d}")

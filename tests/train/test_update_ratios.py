@@ -47,4 +47,6 @@ def test_of_a_large_matrix_a_sample_is_kept_and_its_ratio_is_close() -> None:
     with torch.no_grad():
         old = weight.clone()
         weight += 1e-3 * torch.randn_like(weight)
-    assert probe.finish().ratios(ALONE)["update_ratio"] == pytest.approx(float((weight - old).norm() / old.norm()), rel=0.02)
+    assert probe.finish().ratios(ALONE)["update_ratio"] == pytest.approx(
+        float((weight - old).norm() / old.norm()), rel=0.02
+    )

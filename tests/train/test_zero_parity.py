@@ -73,7 +73,10 @@ def test_update_ratios_are_the_same_at_every_stage_and_number_of_ranks(run) -> N
         values = [line[name] for line in reference]
         assert min(values) > 0
         for stage, world_size in [(0, 2), (1, 2), (2, 2), (3, 2), (3, 1)]:
-            assert [line[name] for line in metrics(run(stage, world_size))] == pytest.approx(values, rel=1e-3), (stage, name)
+            assert [line[name] for line in metrics(run(stage, world_size))] == pytest.approx(values, rel=1e-3), (
+                stage,
+                name,
+            )
 
 
 def test_update_ratios_are_of_the_fp32_weights_in_bf16_too(run) -> None:

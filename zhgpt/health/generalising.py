@@ -60,8 +60,8 @@ GAP = Detector(
     "验证与训练差距过大",
     f"the held-out loss is {LARGEST_GAP} nats above the median of the last {SMOOTHED} training losses",
     gap,
-    "If the gap has been there from the start, the held-out text is of another kind: build train and valid from the same sources. "
-    "If it grows, the text is too little for this model: more text, fewer steps, or a smaller model.",
+    "If the gap has been there from the start, the held-out text is of another kind: build train and valid from the same "
+    "sources. If it grows, the text is too little for this model: more text, fewer steps, or a smaller model.",
     "若一开始就有差距，说明验证文本与训练文本不是一类：请用同样的来源划分训练集和验证集。若差距在扩大，说明文本对这个模型太少："
     "增加文本、减少步数，或换小一些的模型。",
     "valid_loss",

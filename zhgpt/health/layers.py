@@ -36,8 +36,8 @@ def dead(history: History) -> Sighting | None:
     return Sighting(
         found[-1],
         limit,
-        f"layer {layer:.0f} moves by {found[-1]:.2g} of its weights a step, at a learning rate of {rate:.2g} and a median over the "
-        f"layers of {middle:.2g}.",
+        f"layer {layer:.0f} moves by {found[-1]:.2g} of its weights a step, at a learning rate of {rate:.2g} and a median over "
+        f"the layers of {middle:.2g}.",
         f"第 {layer:.0f} 层每步只改变自身权重的 {found[-1]:.2g}（学习率 {rate:.2g}，各层中位数 {middle:.2g}）。",
     )
 
@@ -61,7 +61,7 @@ DEAD_LAYER = Detector(
     dead,
     "No gradient reaches the layer, or the optimizer swallows it: look at optim.eps (1e-8 is usual; a large one stops every "
     "layer), at train.initial_weights (a layer of zeros stays one), and at model.initializer_range.",
-    "梯度到不了这一层，或被优化器吞掉：检查 optim.eps（通常 1e-8，过大会使所有层停住）、train.initial_weights（全零的层会一直是零）"
-    "和 model.initializer_range。",
+    "梯度到不了这一层，或被优化器吞掉：检查 optim.eps（通常 1e-8，过大会使所有层停住）、train.initial_weights"
+    "（全零的层会一直是零）和 model.initializer_range。",
     "update_ratio_min",
 )

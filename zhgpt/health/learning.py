@@ -30,8 +30,8 @@ def stuck_at_unigram(history: History) -> Sighting | None:
         limit,
         f"{'held-out' if held_out is not None else 'training'} loss {value:.2f} after {history.step:,} steps: not below the "
         f"unigram line ({line:.2f}), so the model knows at most which tokens are frequent.",
-        f"第 {history.step:,} 步的{'验证' if held_out is not None else '训练'}损失为 {value:.2f}，仍未低于一元词频线（{line:.2f}）："
-        "模型最多只学到了哪些词元常见。",
+        f"第 {history.step:,} 步的{'验证' if held_out is not None else '训练'}损失为 {value:.2f}，"
+        f"仍未低于词频基准线（{line:.2f}）：模型最多只学到了哪些 token 常见。",
     )
 
 
@@ -63,15 +63,16 @@ def _settled_since(history: History) -> int:
 STUCK_AT_UNIGRAM = Detector(
     "stuck_at_unigram",
     "Stuck at the unigram line",
-    "停在一元词频线上",
+    "停在词频基准线上",
     f"the loss (held-out where there is one) is not below {UNDER_THE_LINE:.0%} of the unigram line, {PATIENCE_STEPS} steps into "
     f"the run and {SETTLED_STEPS} steps after the warm-up",
     stuck_at_unigram,
     "Look at optim.learning_rate first: 2e-5 is a rate for fine-tuning; from noise a small model wants 1e-3 to 5e-3, 124M about "
     "6e-4, 0.3B about 3e-4. Then at the tokens a parameter (about 20 is usual): more text, more steps, or a smaller model. Stop "
     "this run; waiting will not help.",
-    "先看 optim.learning_rate：2e-5 是微调用的学习率；从头预训练时，很小的模型要 1e-3 到 5e-3，1.24 亿参数约 6e-4，3 亿参数约 3e-4。"
-    "再看每个参数分到多少词元（通常约 20）：增加文本、增加步数，或换小一些的模型。请停掉这次训练，等下去没有用。",
+    "先看 optim.learning_rate：2e-5 是微调用的学习率；从头预训练时，很小的模型要 1e-3 到 5e-3，1.24 亿参数约 6e-4，"
+    "3 亿参数约 3e-4。再看每个参数分到多少 token（通常约 20）："
+    "增加文本、增加步数，或换小一些的模型。请停掉这次训练，等下去没有用。",
     "valid_loss",
     clean_records=1,
 )
@@ -83,6 +84,6 @@ DIVERGED = Detector(
     diverged,
     "Halve optim.learning_rate, lengthen schedule.warmup_steps and keep optim.gradient_clipping=1.0; go on from a checkpoint "
     "before the rise with --resume PATH, or start again.",
-    "把 optim.learning_rate 减半，加长 schedule.warmup_steps，保持 optim.gradient_clipping=1.0；用 --resume PATH 从上升之前的检查点"
-    "继续，或重新开始。",
+    "把 optim.learning_rate 减半，加长 schedule.warmup_steps，保持 optim.gradient_clipping=1.0；用 --resume PATH "
+    "从上升之前的检查点继续，或重新开始。",
 )

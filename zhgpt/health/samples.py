@@ -46,12 +46,13 @@ LOOPS = Detector(
     "loops",
     "Loops or punctuation in the samples",
     "样例在重复或只有标点",
-    f"more than {PUNCTUATION:.0%} of the samples' characters are punctuation, or more than {REPEATED:.0%} of their 4-grams repeat",
+    f"more than {PUNCTUATION:.0%} of the samples' characters are punctuation, or more than {REPEATED:.0%} of their "
+    "4-grams repeat",
     loops,
     "Early in a run every model does this. If the loss is at the unigram line, see there: the model has learnt only which tokens "
     "are frequent. If the loss is well below it, sample with temperature and top-p (evaluate.temperature) instead of greedily; a "
     "repetition penalty only hides it.",
-    "训练初期都会这样。若损失停在一元词频线上，见该条：模型只学到了哪些词元常见。若损失已明显低于该线，请用温度和 top-p 采样"
+    "训练初期都会这样。若损失停在词频基准线上，见该条：模型只学到了哪些 token 常见。若损失已明显低于该线，请用温度和 top-p 采样"
     "（evaluate.temperature），不要用贪心解码；重复惩罚只能掩盖问题。",
     "sample_repeated_4gram_share",
     clean_records=1,

@@ -37,5 +37,8 @@ def summary_lines(findings: Sequence[Finding]) -> list[str]:
     lines = []
     for finding in findings:
         over = ", over" if finding.is_over else ""
-        lines += [f"steps {finding.first_step:,} to {finding.last_step:,}{over}:", *(f"  {line}" for line in lines_of(finding))]
+        lines += [
+            f"steps {finding.first_step:,} to {finding.last_step:,}{over}:",
+            *(f"  {line}" for line in lines_of(finding)),
+        ]
     return lines

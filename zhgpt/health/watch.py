@@ -8,6 +8,7 @@ from zhgpt.health.detector import Finding
 from zhgpt.health.detectors import DETECTORS
 from zhgpt.health.history import Facts, History
 
+
 @dataclass
 class Watch:
     """Sees each record once. It has no state that the records do not give again.

@@ -69,8 +69,8 @@ HEALTH_PLOTS: tuple[Plot, ...] = (
     Plot(
         "update_ratios",
         "Update-to-weight ratio",
-        "How far a step moves a layer, relative to its weights; about 1e-3 is usual at full learning rate in large models, more in "
-        "small ones.",
+        "How far a step moves a layer, relative to its weights; about 1e-3 is usual at full learning rate in large models, more "
+        "in small ones.",
         False,
         _draw_update_ratios,
     ),

@@ -148,9 +148,7 @@ def floor_of(run: RecordedRun) -> Floor:
 def curves_of(run: RecordedRun) -> Curves:
     """What the plots are drawn from."""
     starts = [number_at(event, "step") for event in run.events if event.get("event") == _STARTED]
-    return Curves(
-        run.records, floor_of(run), [int(step) for step in starts if step], run.routing, findings_in(run)
-    )
+    return Curves(run.records, floor_of(run), [int(step) for step in starts if step], run.routing, findings_in(run))
 
 
 def _pictures(curves: Curves) -> list[Picture]:

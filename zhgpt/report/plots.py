@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from zhgpt.evaluate.learning_verdict import series
-from zhgpt.report.health_plots import mark_findings
 from zhgpt.report.drawing import BLUE, GREEN, GREY, MOST_POINTS, ORANGE, RED, Curves, Plot, columns, marker, thinned
+from zhgpt.report.health_plots import mark_findings
 
 _SMOOTH_FROM = 40
 _MOST_DOTS = 60

@@ -6,8 +6,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from megatron_style_data.atomic import atomic_write_bytes
-from zhgpt.report.page import EVALUATION_COLUMNS, Page, build_page, curves_of
 from zhgpt.report.health_plots import HEALTH_PLOTS
+from zhgpt.report.page import EVALUATION_COLUMNS, Page, build_page, curves_of
 from zhgpt.report.plots import PLOTS, render_png
 from zhgpt.report.recorded_run import read_run
 from zhgpt.report.routing_plots import ROUTING_PLOTS

@@ -139,7 +139,9 @@ class Loader:
     def _batches(self) -> Iterator[LoadedBatch]:
         plan = self._plan
         for step in range(self._first_step, plan.steps):
-            targets = self._samples.targets_in(step * plan.global_batch_size + self._skipped_samples, plan.global_batch_size)
+            targets = self._samples.targets_in(
+                step * plan.global_batch_size + self._skipped_samples, plan.global_batch_size
+            )
             for micro_step in range(plan.gradient_accumulation_steps):
                 first = first_sample(plan, step, micro_step, self._rank) + self._skipped_samples
                 batch = self._samples.batch(np.arange(first, first + plan.micro_batch_size, dtype=np.int64))

@@ -66,7 +66,9 @@ FIELDS: dict[str, Field] = {
     "valid_loss": Field("nats per token", "held-out loss", "valid/loss"),
     "valid_perplexity": Field("1", "held-out perplexity", "valid/perplexity"),
     "valid_bits_per_byte": Field("bits per UTF-8 byte", "held-out bits per byte", "valid/bits_per_byte"),
-    "sample_repeated_4gram_share": Field("share (0 to 1)", "repeated 4-grams in samples", "samples/repeated_4gram_share"),
+    "sample_repeated_4gram_share": Field(
+        "share (0 to 1)", "repeated 4-grams in samples", "samples/repeated_4gram_share"
+    ),
     "sample_punctuation_share": Field("share (0 to 1)", "punctuation in samples", "samples/punctuation_share"),
     "memorised_share": Field("share (0 to 1)", "samples copied from the training text", "samples/memorised_share"),
 }

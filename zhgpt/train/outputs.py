@@ -128,11 +128,15 @@ class Outputs:
         for finding in ended:
             title = f"{finding.detector.title_zh} / {finding.detector.title_en} ({finding.detector.name})"
             self.console.message(f"已恢复 / over: {title}")
-            self.event("finding_over", step=record["step"], detector=finding.detector.name, first_step=finding.first_step)
+            self.event(
+                "finding_over", step=record["step"], detector=finding.detector.name, first_step=finding.first_step
+            )
 
     def spike(self, done: int, policy: str, spike: Spike, rate_factor: float) -> None:
         """Notes an update that the spike policy held back."""
-        factor = f"; the learning rate is {rate_factor:g} of the schedule's from here on" if policy == "lower_rate" else ""
+        factor = (
+            f"; the learning rate is {rate_factor:g} of the schedule's from here on" if policy == "lower_rate" else ""
+        )
         self.message(f"step {done}: spike ({spike.reason}); the update was left out{factor}")
         fields = {"loss": spike.loss, "gradient_norm": spike.gradient_norm, "rate_factor": rate_factor}
         self.event("spike", step=done, policy=policy, reason=spike.reason, **fields)

@@ -22,6 +22,7 @@ from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.clock import Clock
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
@@ -40,7 +41,7 @@ from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, Training
+from zhgpt.train.training import Training
 from zhgpt.train.training_data import open_held_out, open_training_samples
 
 

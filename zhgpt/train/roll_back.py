@@ -28,14 +28,15 @@ def roll_back_if_wanted(training: Training) -> int | None:
     found = training.ranks.decided_by_first(lambda: list_complete(training.folder.checkpoints)[-1:])
     if not found:
         training.outputs.notice(
-            f"step {spike.step + 1}: no checkpoint to go back to yet; the update was left out instead", "spike_no_checkpoint"
+            f"step {spike.step + 1}: no checkpoint to go back to yet; the update was left out instead",
+            "spike_no_checkpoint",
         )
         return None
     (checkpoint,) = found
     if guard.state.rollbacks == MOST_ROLLBACKS:
         raise DivergedError(
-            f"step {spike.step + 1}: a spike ({spike.reason}) after going back to {checkpoint.path} {MOST_ROLLBACKS} times: other "
-            "samples do not help. Lower optim.learning_rate, or resume from an older checkpoint with --resume PATH"
+            f"step {spike.step + 1}: a spike ({spike.reason}) after going back to {checkpoint.path} {MOST_ROLLBACKS} times: "
+            "other samples do not help. Lower optim.learning_rate, or resume from an older checkpoint with --resume PATH"
         )
     training.engine.train()
     saved = check_checkpoint(checkpoint, training.state, training.ranks)

@@ -55,7 +55,8 @@ class SpikeState:
     def from_json(cls, saved: dict[str, Any]) -> SpikeState:
         """What a checkpoint says; a checkpoint from before there was a policy says nothing."""
         known = {item.name for item in fields(cls)}
-        return cls(**{key: list(value) if isinstance(value, list) else value for key, value in saved.items() if key in known})
+        values: dict[str, Any] = {key: value for key, value in saved.items() if key in known}
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

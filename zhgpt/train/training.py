@@ -15,6 +15,7 @@ from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
+from zhgpt.train.clock import Clock
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
 from zhgpt.train.lap_steps import LapSteps
 from zhgpt.train.loader import Loader
@@ -57,7 +58,7 @@ class Training:
     times: StepTimes
     spikes: SpikeGuard
     lap: LapSteps = field(default_factory=LapSteps)
-    clock: "Clock" = field(default_factory=lambda: Clock())
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def first_step(self) -> int:
@@ -68,46 +69,6 @@ class Training:
     def draws_random_numbers(self) -> bool:
         """Whether the model draws from torch's generator in training."""
         return draws_random_numbers(self.config.model.moe)
-
-
-@dataclass
-class Clock:
-    """Throughput of training alone: evaluation and saving stop the clock."""
-
-    started: float = field(default_factory=time.perf_counter)
-    lap_started: float = field(default_factory=time.perf_counter)
-    lap_tokens: int = 0
-    total_seconds: float = 0.0
-    total_tokens: int = 0
-    waited_seconds: float = 0.0
-    """What the loader had waited in all, at the last metrics line."""
-    last_lap_seconds: float = 0.0
-    skipped_steps: int = 0
-    """DeepSpeed's count of updates it left out, at the last metrics line."""
-
-    def lap(self, waited_seconds: float) -> tuple[float, float, float]:
-        """Tokens a second of all ranks since the last lap or resume, this rank's share of waiting in it, and its seconds.
-
-        Args:
-            waited_seconds: of the loader, in all; call this when the device has finished.
-        """
-        now = time.perf_counter()
-        seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
-        waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
-        self.last_lap_seconds = seconds
-        self.total_seconds += seconds
-        self.total_tokens += tokens
-        self.lap_started, self.lap_tokens = now, 0
-        return tokens / seconds, waited / seconds, seconds
-
-    def resume(self) -> None:
-        """Starts the lap anew after work that is no training."""
-        self.lap_started = time.perf_counter()
-
-    def go_back(self, skipped_steps: int, waited_seconds: float) -> None:
-        """Forgets the lap: its steps are run again."""
-        self.lap_tokens, self.skipped_steps, self.waited_seconds = 0, skipped_steps, waited_seconds
-        self.resume()
 
 
 @dataclass(frozen=True)
@@ -136,7 +97,10 @@ def train_step(training: Training, step: int) -> StepResult:
     the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
-    rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule) * training.spikes.state.rate_factor
+    rate = (
+        learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
+        * training.spikes.state.rate_factor
+    )
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
     routers: torch.Tensor | None = None
@@ -176,7 +140,9 @@ def update(
     wanted = training.config.health.update_ratios and is_due(training, step + 1)
     probe = UpdateProbe(engine, training.ranks.world_size) if wanted else None
     spike = training.spikes.update(step, nats, targets, norm)
-    training.lap.add(nats, targets, engine.get_global_grad_norm() if norm is None else norm, held_back=spike is not None)
+    training.lap.add(
+        nats, targets, engine.get_global_grad_norm() if norm is None else norm, held_back=spike is not None
+    )
     if spike is not None:
         state = training.spikes.state
         training.outputs.spike(step + 1, training.spikes.policy, spike, state.rate_factor)
