@@ -25,15 +25,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "zhgpt.evaluate": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.export": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
+    "zhgpt.health": {"zhgpt.errors", "zhgpt.config"},
     "zhgpt.report": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
-        "zhgpt.evaluate",
+        *("zhgpt.evaluate", "zhgpt.health"),
         *("zhgpt.train.json_lines", "zhgpt.train.metrics"),  # the run's files, not the loop
     },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.train": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
-        *("zhgpt.evaluate", "zhgpt.export"),
+        *("zhgpt.evaluate", "zhgpt.export", "zhgpt.health"),
     },
     "zhgpt.ablate": {  # starts runs as processes and reads what they wrote
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA + ".atomic"),

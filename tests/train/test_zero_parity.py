@@ -67,6 +67,26 @@ def test_the_gradient_norm_is_reported_at_every_stage_and_agrees(run) -> None:
         assert norms[stage] == pytest.approx(norms[0], rel=1e-4)
 
 
+def test_update_ratios_are_the_same_at_every_stage_and_number_of_ranks(run) -> None:
+    reference = metrics(run(0, 1))
+    for name in ("update_norm", "update_ratio_min", "update_ratio", "update_ratio_max"):
+        values = [line[name] for line in reference]
+        assert min(values) > 0
+        for stage, world_size in [(0, 2), (1, 2), (2, 2), (3, 2), (3, 1)]:
+            assert [line[name] for line in metrics(run(stage, world_size))] == pytest.approx(values, rel=1e-3), (
+                stage,
+                name,
+            )
+
+
+def test_update_ratios_are_of_the_fp32_weights_in_bf16_too(run) -> None:
+    # bf16 weights move by 2**-8 of themselves or not at all: 4e-3 where an update is 1e-3
+    exact = [line["update_ratio"] for line in metrics(run(1, 2))]
+    for stage in (1, 2, 3):
+        found = [line["update_ratio"] for line in metrics(run(stage, 2, "train.precision=bf16"))]
+        assert found == pytest.approx(exact, rel=0.05)
+
+
 def test_every_stage_agrees_where_tensors_are_large_and_gradients_are_clipped(run) -> None:
     runs = [metrics(run(stage, 2, *WIDE)) for stage in range(4)]
     for lines in runs[1:]:

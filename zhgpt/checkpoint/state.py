@@ -37,6 +37,8 @@ class TrainState:
     """``name``, ``warmup_steps``, ``stable_steps`` (steps before wsd decays) and the peak ``learning_rate``."""
     branch: dict[str, Any] | None = None
     """Of a branch: the checkpoint it began ``from``, its ``step``, ``consumed_samples`` and ``manifest_xxh3_128``."""
+    spikes: dict[str, Any] = field(default_factory=dict)
+    """What the spike policy knows and has changed: :class:`zhgpt.train.spike_guard.SpikeState`. Empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

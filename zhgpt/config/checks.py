@@ -25,6 +25,7 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *model_problems(config.model, config.data.sequence_length),
         *_expert_parallel_problems(config),
         *schedule_problems(config),
+        *_spike_problems(config),
     ]
 
 
@@ -58,6 +59,15 @@ def _expert_parallel_problems(config: "RunConfig") -> list[str]:
         for count in sorted({moe.num_experts, *moe.num_experts_by_layer})
         if count % ep_size
     ]
+
+
+def _spike_problems(config: "RunConfig") -> list[str]:
+    if config.health.on_spike == "roll_back" and config.data.order == "megatron":
+        return [
+            "health.on_spike roll_back reads samples past the run's planned ones, and data.order megatron has none: its order "
+            "depends on how many there are; take data.order index_free, or health.on_spike skip"
+        ]
+    return []
 
 
 def model_problems(model: "ModelSection", sequence_length: int) -> list[str]:

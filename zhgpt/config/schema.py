@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
+from zhgpt.config.health_section import HealthSection
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.schedule_section import ScheduleSection
 from zhgpt.config.section import RateOrAuto, Real, Section, Switch, Whole
@@ -219,6 +220,7 @@ class RunConfig(Section):
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     log: LogSection = Field(default_factory=LogSection)
+    health: HealthSection = Field(default_factory=HealthSection)
     launch: LaunchSection = Field(default_factory=LaunchSection)
 
     @model_validator(mode="before")

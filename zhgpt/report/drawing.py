@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from zhgpt.evaluate.learning_verdict import Floor
+from zhgpt.health.detector import Finding
 
 BLUE, ORANGE, RED, GREY, GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
 MOST_POINTS = 1500
@@ -22,12 +23,14 @@ class Curves:
         floor: the dataset's unigram and bigram lines.
         resumed_steps: steps at which the run was resumed.
         routing: the lines of routing.jsonl; none for a dense model.
+        findings: what the detectors found, in the order in which it began.
     """
 
     records: Sequence[Mapping[str, Any]]
     floor: Floor
     resumed_steps: Sequence[int] = ()
     routing: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)

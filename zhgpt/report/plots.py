@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from zhgpt.evaluate.learning_verdict import series
 from zhgpt.report.drawing import BLUE, GREEN, GREY, MOST_POINTS, ORANGE, RED, Curves, Plot, columns, marker, thinned
+from zhgpt.report.health_plots import mark_findings
 
 _SMOOTH_FROM = 40
 _MOST_DOTS = 60
@@ -55,6 +56,8 @@ def _render(plot: Plot, curves: Curves, kind: str) -> bytes | None:
         last_step = max(record["step"] for record in curves.records)
         for step in (step for step in curves.resumed_steps if step <= last_step):
             axes.axvline(step, color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
+        if plot.name in ("loss", "bits_per_byte"):
+            mark_findings(curves, axes)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.margins(x=0.02)
@@ -196,7 +199,8 @@ PLOTS: tuple[Plot, ...] = (
         "loss",
         "Loss against the floor",
         "The unigram line is the loss of a model that knows how frequent each token is and nothing else; the bigram "
-        "line that of one that also knows the token before. Dotted vertical lines: the run was resumed there.",
+        "line that of one that also knows the token before. Dotted vertical lines: the run was resumed there. Shaded: what the "
+        "detectors found, by number.",
         True,
         _draw_loss,
     ),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import torch
+from deepspeed.utils import safe_get_local_fp32_param
 from torch import nn
 
 if TYPE_CHECKING:
@@ -95,6 +96,24 @@ def partitioned_gradient_norm(engine: "DeepSpeedEngine") -> float | None:
     """DeepSpeed's global gradient norm before clipping, after step, at ZeRO 1-3."""
     norm = engine.get_global_grad_norm()
     return None if norm is None else float(norm)
+
+
+def master_fragment(parameter: nn.Parameter, stage: int) -> torch.Tensor | None:
+    """This rank's part of a parameter's fp32 weights, flat, without a copy where it can; None where it has none.
+
+    Args:
+        parameter: of the engine's module.
+        stage: ZeRO's. 0: the weights are fp32 themselves (zhgpt.config.zero_rules). 1, 2: DeepSpeed links each parameter to
+            the slice of the flat fp32 partition that lies on this rank (deepspeed/utils/mixed_precision_linkage.py).
+            3: its partition of every parameter, padded.
+    """
+    if stage == 0:
+        return parameter.detach().reshape(-1)
+    if stage == 3:
+        local: torch.Tensor = safe_get_local_fp32_param(parameter)
+        return local.detach().reshape(-1)
+    mapping: Any = getattr(parameter, "_hp_mapping", None)
+    return None if mapping is None else mapping.get_hp_fragment().detach().reshape(-1)
 
 
 def communication_seconds() -> float:

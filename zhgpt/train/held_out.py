@@ -1,10 +1,13 @@
 """Evaluating within a run: the held-out loss, of each text and of each document, and text samples."""
 
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from megatron_style_data.samples import Batch
+from zhgpt.evaluate.memorisation import copied_share, training_passages
+from zhgpt.evaluate.text_statistics import text_statistics
 from zhgpt.evaluate.validation import DocumentCosts, Validation, samples_of_each, validate
 from zhgpt.train.batches import to_device
 from zhgpt.train.document_costs import SplitCosts
@@ -30,10 +33,30 @@ def evaluate(training: Training, record: dict[str, Any]) -> list[dict[str, Any]]
             if documents:
                 training.outputs.held_out_documents(documents, whole.utf8_bytes)
         samples = training.text_sampler.write(training.engine)
+        record |= sample_numbers(training, samples)
     training.engine.train()
     training.times.forget()
     training.clock.resume()
     return samples
+
+
+def sample_numbers(training: Training, samples: list[dict[str, Any]]) -> dict[str, float]:
+    """What the text samples look like, as fields of the metrics line; the search for copies is rank 0's alone."""
+    if not samples or not training.ranks.is_first:
+        return {}
+    texts = [sample["text"] for sample in samples]
+    together = text_statistics("\n".join(texts))
+    numbers = {
+        "sample_repeated_4gram_share": fmean(sample["repeated_4gram_share"] for sample in samples),
+        "sample_punctuation_share": together["punctuation_share"],
+    }
+    most_tokens = training.config.health.memorisation_tokens
+    if most_tokens:
+        prefixes = [source.prefix for source in training.data.sources]
+        share = copied_share(texts, training_passages(prefixes, training.text_sampler.tokenizer, most_tokens))
+        if share is not None:
+            numbers["memorised_share"] = share
+    return numbers
 
 
 def validate_texts(training: Training, *, by_document: bool) -> tuple[dict[str, Validation], SplitCosts]:

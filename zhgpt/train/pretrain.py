@@ -22,6 +22,7 @@ from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.clock import Clock
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
@@ -36,12 +37,13 @@ from zhgpt.train.outputs import Outputs
 from zhgpt.train.resume import check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.spike_guard import SpikeGuard, SpikeState
 from zhgpt.train.start import choose_start, prove_continuation, start_notices
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, Training
+from zhgpt.train.training import Training
 from zhgpt.train.training_data import open_training_samples
 
 
@@ -142,6 +144,7 @@ def build(
     engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
+    spikes = SpikeState.from_json(state.spikes)
 
     loader = Loader(
         open_training_samples(decisions.data, config.run.seed),
@@ -151,6 +154,7 @@ def build(
         attend_across_documents=config.data.attend_across_documents,
         pin_memory=pins_memory(ranks.device),
         prefetch=config.data.prefetch,
+        skipped_samples=spikes.skipped_samples,
     )
     length = config.data.sequence_length
     held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
@@ -187,6 +191,7 @@ def build(
         },
         peak_tflops_per_rank=peak,
         times=step_times(ranks.device, deepspeed_config, communication_seconds),
+        spikes=SpikeGuard(engine, config.health.on_spike, ranks, spikes, config.train.precision == "fp16"),
         clock=Clock(skipped_steps=engine.skipped_steps),
     )
 

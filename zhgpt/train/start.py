@@ -62,7 +62,7 @@ def choose_start(asked: str, config: RunConfig, folder: RunFolder, ranks: Ranks,
     checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, resume.mode))
     if checkpoint is not None:
         saved = check_checkpoint(checkpoint, state, ranks)
-        at = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"], branch=saved.get("branch"))
+        at = replace(position(state, saved), branch=saved.get("branch"))
         return Start(resume, checkpoint, saved, at)
     branch_from = config.train.branch_from
     if branch_from is None:
@@ -75,8 +75,17 @@ def choose_start(asked: str, config: RunConfig, folder: RunFolder, ranks: Ranks,
         "consumed_samples": saved["consumed_samples"],
         "manifest_xxh3_128": manifest_hash(checkpoint.path),
     }
-    at = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"], branch=branch)
-    return Start(resume, checkpoint, saved, at, is_branching=True)
+    return Start(resume, checkpoint, saved, replace(position(state, saved), branch=branch), is_branching=True)
+
+
+def position(state: TrainState, saved: dict[str, Any]) -> TrainState:
+    """The run's identity at the step of a checkpoint, with the data position that spikes have moved."""
+    return replace(
+        state,
+        step=saved["step"],
+        consumed_samples=saved["consumed_samples"],
+        spikes=saved.get("spikes", {}),
+    )
 
 
 def prove_continuation(

@@ -16,6 +16,7 @@ from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
+from zhgpt.train.clock import Clock
 from zhgpt.train.engine import (
     clip_unpartitioned_gradients,
     partitioned_gradient_norm,
@@ -23,16 +24,19 @@ from zhgpt.train.engine import (
     set_learning_rate,
 )
 from zhgpt.train.held_out_data import HeldOut
+from zhgpt.train.lap_steps import LapSteps
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
 from zhgpt.train.routing import balance_by_bias, report_routing, seed_draws
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.schedule import learning_rate_at
+from zhgpt.train.spike_guard import SpikeGuard, SpikeState
 from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.training_data import TrainingData
+from zhgpt.train.update_ratios import UpdateProbe, UpdateSums
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -60,7 +64,9 @@ class Training:
     """Forward and backward, by the length of the rows."""
     peak_tflops_per_rank: float | None
     times: StepTimes
-    clock: "Clock" = field(default_factory=lambda: Clock())
+    spikes: SpikeGuard
+    lap: LapSteps = field(default_factory=LapSteps)
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def first_step(self) -> int:
@@ -78,45 +84,6 @@ class Training:
         return draws_random_numbers(self.config.model.moe)
 
 
-@dataclass
-class Clock:
-    """Throughput of training alone: evaluation and saving stop the clock."""
-
-    started: float = field(default_factory=time.perf_counter)
-    lap_started: float = field(default_factory=time.perf_counter)
-    lap_cpu_started: float = field(default_factory=time.process_time)
-    lap_tokens: int = 0
-    total_seconds: float = 0.0
-    total_tokens: int = 0
-    waited_seconds: float = 0.0
-    """What the loader had waited in all, at the last metrics line."""
-    last_lap_seconds: float = 0.0
-    last_lap_cpu_seconds: float = 0.0
-    """CPU time of this process in the last lap, all its threads."""
-    skipped_steps: int = 0
-    """DeepSpeed's count of updates it left out, at the last metrics line."""
-
-    def lap(self, waited_seconds: float) -> tuple[float, float, float]:
-        """Tokens a second of all ranks since the last lap or resume, this rank's share of waiting in it, and its seconds.
-
-        Args:
-            waited_seconds: of the loader, in all; call this when the device has finished.
-        """
-        now, cpu_now = time.perf_counter(), time.process_time()
-        seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
-        self.last_lap_cpu_seconds, self.lap_cpu_started = cpu_now - self.lap_cpu_started, cpu_now
-        waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
-        self.last_lap_seconds = seconds
-        self.total_seconds += seconds
-        self.total_tokens += tokens
-        self.lap_started, self.lap_tokens = now, 0
-        return tokens / seconds, waited / seconds, seconds
-
-    def resume(self) -> None:
-        """Starts the lap anew after work that is no training."""
-        self.lap_started, self.lap_cpu_started = time.perf_counter(), time.process_time()
-
-
 @dataclass(frozen=True)
 class StepResult:
     """One optimizer step as this rank saw it; nothing here has waited for the device."""
@@ -130,6 +97,8 @@ class StepResult:
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
     router_loss: torch.Tensor | None
     """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
+    updates: UpdateSums | None = None
+    """How far the step moved each layer, where a metrics line is due and it is measured."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -143,11 +112,13 @@ def train_step(training: Training, step: int) -> StepResult:
     plan, engine, config = training.plan, training.engine, training.config
     stage = plan.stage_at(step)
     set_accumulation(engine, stage.gradient_accumulation_steps)
-    rate = learning_rate_at(step, plan.steps, config.optim.peak, config.schedule)
+    scheduled = learning_rate_at(step, plan.steps, config.optim.peak, config.schedule)
+    rate = scheduled * training.spikes.state.rate_factor
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
     routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
+    updates: UpdateSums | None = None
     engine.train()
     for micro_step in range(stage.gradient_accumulation_steps):
         loaded = training.loader.take(step, micro_step)
@@ -165,11 +136,30 @@ def train_step(training: Training, step: int) -> StepResult:
         with training.times.of("update"):
             if engine.is_gradient_accumulation_boundary():
                 norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
-            engine.step()
+                updates = update(training, step, total, loaded.targets, norm)
+            else:
+                engine.step()
     assert total is not None
     balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_before(step + 1) - plan.tokens_before(step)
-    return StepResult(total, loaded.targets, rate, norm, routers)
+    return StepResult(total, loaded.targets, rate, norm, routers, updates)
+
+
+def update(
+    training: Training, step: int, nats: torch.Tensor, targets: int, norm: torch.Tensor | None
+) -> UpdateSums | None:
+    """The step's update, unless the spike policy holds it back; measured where a metrics line is due."""
+    engine = training.engine
+    wanted = training.config.health.update_ratios and is_due(training, step + 1)
+    probe = UpdateProbe(engine, training.ranks.world_size) if wanted else None
+    spike = training.spikes.update(step, nats, targets, norm)
+    training.lap.add(
+        nats, targets, engine.get_global_grad_norm() if norm is None else norm, held_back=spike is not None
+    )
+    if spike is not None:
+        state = training.spikes.state
+        training.outputs.spike(step + 1, training.spikes.policy, spike, state.rate_factor)
+    return probe.finish() if probe is not None and spike is None else None
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
@@ -213,20 +203,24 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    local_nats = float(result.nats.double().item())  # the device has finished now, and the lap with it
+    held_back = training.lap.held_back
+    local_nats = training.lap.local_nats()  # the device has finished now, and the lap with it
     rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
-    nats, cpu_seconds, peaks = sums_over_ranks(training, local_nats)
-    loss = nats / result.targets
+    losses, norms, cpu_seconds, peaks = lap_over_ranks(training, local_nats)
+    loss = losses[-1]
     peak = training.peak_tflops_per_rank
     plan, stage = training.plan, training.plan.stage_at(done - 1)
     flops_per_token = training.flops_per_token[stage.sequence_length]
-    tokens_per_byte = training.data.tokens_per_byte(plan.samples_before(done - 1), stage.global_batch_size)
+    first_sample = plan.samples_before(done - 1) + training.spikes.state.skipped_samples
+    tokens_per_byte = training.data.tokens_per_byte(first_sample, stage.global_batch_size)
     record = {
         "step": done,
         "loss": loss,
+        "loss_max": max(losses),
         "bits_per_byte": loss / math.log(2) * tokens_per_byte,
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
+        "gradient_norm_max": max(norms, default=None),
         "tokens_per_second": rate,
         "cpu_seconds": cpu_seconds,
         "data_wait": waited,
@@ -240,11 +234,17 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         / max(1, training.clock.total_tokens),
     }
     record |= measure_routing(training, done, result)
+    if result.updates is not None:
+        record |= result.updates.ratios(training.ranks)
+    if held_back:
+        record["held_back_steps"] = held_back
     if skipped:
         record["skipped_steps"] = skipped
     if save_is_due(training, done):
         training.outputs.event("memory", step=done, peak_bytes_of_ranks=peaks)
     left_out = skipped if training.config.train.precision != "fp16" else 0
+    if held_back and training.spikes.policy != "warn":
+        return record  # the policy has seen it and done what it does
     if left_out or not math.isfinite(loss) or (norm is not None and not math.isfinite(norm)):
         training.outputs.step(record, [])
         updates = f", {left_out} update(s) left out by DeepSpeed since the line before" if left_out else ""
@@ -256,13 +256,20 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     return record
 
 
-def sums_over_ranks(training: Training, local_nats: float) -> tuple[float, float, list[int]]:
-    """Nats of the step and CPU seconds of the lap over all ranks, and each rank's peak memory in bytes; one collective."""
+def lap_over_ranks(training: Training, local_nats: list[float]) -> tuple[list[float], list[float], float, list[int]]:
+    """Losses and gradient norms of the steps since the last line, its CPU seconds, and each rank's peak memory in bytes.
+
+    One collective.
+    """
     ranks = training.ranks
     mine = [0.0] * ranks.world_size
     mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
-    nats, cpu_seconds, *peaks = ranks.sums([local_nats, training.clock.last_lap_cpu_seconds, *mine])
-    return nats, cpu_seconds, [int(peak) for peak in peaks]
+    losses, norms, (cpu_seconds, *peaks) = training.lap.finish(
+        ranks, local_nats, [training.clock.last_lap_cpu_seconds, *mine]
+    )
+    if training.config.train.precision == "fp16":  # infinite where the loss scale was too high: no news of the run
+        norms = [norm for norm in norms if math.isfinite(norm)]
+    return losses, norms, cpu_seconds, [int(peak) for peak in peaks]
 
 
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
@@ -279,7 +286,14 @@ def measure_routing(training: Training, done: int, result: StepResult) -> dict[s
 
 def save(training: Training, done: int) -> None:
     """Saves a checkpoint after ``done`` steps; reached by all ranks."""
-    state = replace(training.state, step=done, consumed_samples=training.plan.samples_before(done))
+    spikes = training.spikes.state
+    spikes.rollbacks = 0  # they are counted for one checkpoint, and this is a new one
+    state = replace(
+        training.state,
+        step=done,
+        consumed_samples=training.plan.samples_before(done) + spikes.skipped_samples,
+        spikes=spikes.to_json() if training.spikes.policy != "warn" or spikes != SpikeState() else {},
+    )
     training.engine.eval()
     with torch.no_grad():
         probe = training.text_sampler.probe(training.engine)
