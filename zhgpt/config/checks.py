@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zhgpt.config.data_checks import data_problems
 from zhgpt.config.moe_checks import moe_problems
+from zhgpt.config.optim_groups import optim_problems
 
 if TYPE_CHECKING:
     from zhgpt.config.schema import ModelSection, RunConfig
@@ -23,6 +24,7 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_launch_problems(config),
         *model_problems(config.model, config.data.sequence_length),
         *_expert_parallel_problems(config),
+        *optim_problems(config),
     ]
 
 

@@ -8,6 +8,7 @@ from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
 from zhgpt.config.moe_checks import experts_in
+from zhgpt.config.optim_groups import describe_optimizer
 from zhgpt.config.quantities import count_text
 from zhgpt.config.schema import ModelSection, RunConfig
 
@@ -72,12 +73,7 @@ def run_facts(
             f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
             f"{plan.total_tokens / numbers.train_tokens:.3g} times"
         )
-    optim = config.optim
-    clipping = f"gradients clipped at {optim.gradient_clipping:g}" if optim.gradient_clipping else "no clipping"
-    facts["optimizer"] = (
-        f"{optim.name}, learning rate {optim.learning_rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
-        f"weight decay {optim.weight_decay:g}, {clipping}"
-    )
+    facts["optimizer"] = describe_optimizer(config.optim)
     facts["schedule"] = describe_schedule(config)
     checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
     facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"

@@ -14,6 +14,7 @@ from zhgpt.errors import StorageError
 from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
 from zhgpt.train.console import Console
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
+from zhgpt.train.parameter_roles import group_lines
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
 from zhgpt.train.text_samples import samples_path
@@ -163,6 +164,7 @@ def start_facts(report: dict[str, Any]) -> dict[str, str]:
         **({"experts": report["experts"]} if report.get("experts") else {}),
         "exports to": report["exports_to"],
         "optimizer": report["optimizer"],
+        **{f"  group {number}": line for number, line in enumerate(group_lines(report["optimizer_groups"]), start=1)},
         "data": f"{report['dataset']['prefix']}: {report['dataset']['splits']['train']['tokens']:,} tokens to train on",
     }
     if floor is not None:

@@ -14,6 +14,7 @@ from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
+from zhgpt.config.optim_groups import optimizer_identity
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
 from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
@@ -32,6 +33,7 @@ from zhgpt.train.loop import train
 from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
+from zhgpt.train.parameter_roles import list_groups
 from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
@@ -141,8 +143,10 @@ def build(
     )
     module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
     module.to(ranks.device)
-    optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
-    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
+    choice = choose_optimizer(config.optim, decisions.deepspeed_json, ranks)
+    optimizer = choice.build(module, config.optim, config.train.precision)
+    groups = list_groups(optimizer.param_groups)
+    engine = build_engine(module, optimizer, deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
 
@@ -157,7 +161,7 @@ def build(
     )
     held_out = open_held_out(decisions.data)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
-    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
+    report = describe_environment(decisions, ranks, backend, peak, peak_source, choice.note, groups, state.step)
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
@@ -245,7 +249,7 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         seed=config.run.seed,
         model=decisions.model.model_dump(mode="json"),
         dataset=decisions.data.identity(),
-        optimizer=config.optim.name,
+        optimizer=optimizer_identity(config.optim),
         deepspeed_version=importlib.metadata.version("deepspeed"),
     )
 
