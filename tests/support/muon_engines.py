@@ -40,12 +40,14 @@ class Cell:
     micro_steps: int = 1
     model: str = "dense"
     ep_size: int = 1
+    offload: bool = False
     zero: tuple[tuple[str, Any], ...] = ()
     optim: tuple[tuple[str, Any], ...] = field(default=())
 
     def __str__(self) -> str:
         extras = "".join(f"-{key}={value}" for key, value in (*self.zero, *self.optim))
-        return f"zero{self.stage}-{self.precision}-x{self.micro_steps}-{self.model}-ep{self.ep_size}{extras}"
+        offload = "-offload" if self.offload else ""
+        return f"zero{self.stage}{offload}-{self.precision}-x{self.micro_steps}-{self.model}-ep{self.ep_size}{extras}"
 
 
 def section_of(cell: Cell) -> ModelSection:
@@ -106,7 +108,8 @@ def train_cells(cells: list[Cell]) -> list[dict[str, Any]]:
 def _train(cell: Cell, ranks: Any) -> dict[str, Any]:
     config = config_of(cell, ranks.world_size)
     plan = plan_batch(config, ranks.world_size)
-    deepspeed_json = {"zero_optimization": {"stage": cell.stage, **dict(cell.zero)}}
+    offload = {"offload_optimizer": {"device": "cpu"}} if cell.offload else {}
+    deepspeed_json = {"zero_optimization": {"stage": cell.stage, **offload, **dict(cell.zero)}}
     composed = compose_deepspeed_config(config, deepspeed_json, plan, accelerator="cpu")
     ep_rank = ranks.rank % cell.ep_size
     module = CausalLM(config.model, "sdpa", ep_size=cell.ep_size)
@@ -155,7 +158,7 @@ def plain_losses(cell: Cell, world_size: int = 1) -> dict[str, Any]:
             result = module(some_tokens, labels=some_labels)
             nats, router = (result, 0.0) if result.dim() == 0 else result.unbind()
             (nats / labels.numel() + router / parts).backward()
-            total += float(nats)
+            total += float(nats.detach())
         gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
         norm = float(torch.cat([g.double().flatten() for g in gradients.values()]).norm())
         scale = min(1.0, optim.gradient_clipping / norm) if optim.gradient_clipping else 1.0

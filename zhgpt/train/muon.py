@@ -38,7 +38,8 @@ def orthogonalise(matrices: Tensor, steps: int) -> Tensor:
         (N, rows, columns).
     """
     a, b, c = COEFFICIENTS
-    norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=torch.float32)
+    wide = torch.promote_types(matrices.dtype, torch.float32)
+    norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=wide)
     x = (matrices / norms.clamp(min=torch.finfo(torch.float32).tiny)).to(matrices.dtype)
     is_tall = x.shape[-2] > x.shape[-1]
     x = x.mT if is_tall else x
