@@ -11,7 +11,10 @@ from zhgpt.config.problems import dotted_keys
 Refusal = Callable[..., str]
 
 UNKNOWN = [
-    ("optim.learning_rat", "unknown key optim.learning_rat; did you mean optim.learning_rate?"),
+    (
+        "optim.learning_rat",
+        "unknown key optim.learning_rat; did you mean optim.learning_rate, optim.muon_learning_rate?",
+    ),
     ("optim.lr", "unknown key optim.lr; did you mean optim.learning_rate?"),
     ("lr", "unknown key lr; did you mean optim.learning_rate?"),
     ("learning_rate", "unknown key learning_rate; did you mean optim.learning_rate?"),
@@ -87,7 +90,7 @@ VALUES = [
     ("train.precision=bf61", "expected fp32, bf16 or fp16, found 'bf61'; did you mean bf16?"),
     ("train.precision=16", "expected fp32, bf16 or fp16, found 16; did you mean fp16?"),
     ("schedule.name=linear", "expected cosine, wsd or constant, found 'linear'"),
-    ("optim.name=muon", "expected adamw, found 'muon'"),
+    ("optim.name=moun", "expected adamw or muon, found 'moun'; did you mean muon?"),
     ("log.tensorboard=1", "expected true or false, found 1"),
     ("log.tensorboard=yes", "expected true or false, found 'yes'"),
     ("run.name=5", "expected text, found 5; write '\"5\"' to mean text"),

@@ -176,3 +176,33 @@ def test_a_run_that_does_not_go_with_the_json_is_refused(
 def test_fp16_on_a_gpu_with_zero_is_accepted(load_text: LoadText) -> None:
     ds_json = {"zero_optimization": {"stage": 1}, "communication_data_type": "fp16"}
     assert run_problems(load_text("train.precision=fp16"), ds_json, 2, "cuda") == []
+
+
+MUON_PROBLEMS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"stage": 3, "offload_optimizer": {"device": "nvme", "nvme_path": "/nvme"}},
+        "optim.name muon does not go with zero_optimization.offload_optimizer.device nvme; take cpu "
+        "(ds_configs/zero3_offload.json), or optim.name=adamw",
+    ),
+    (
+        {"stage": 3, "offload_optimizer": {"device": "cpu", "ratio": 0.5}},
+        "optim.name muon does not go with zero_optimization.offload_optimizer.ratio 0.5 (partial offload), where DeepSpeed "
+        "steps a part with an optimizer of its own; remove ratio, or take optim.name=adamw",
+    ),
+]
+
+
+@pytest.mark.parametrize(("zero", "sentence"), MUON_PROBLEMS)
+def test_muon_is_refused_where_its_vectors_are_not_whole_in_memory(
+    load_text: LoadText, zero: dict[str, Any], sentence: str
+) -> None:
+    ds_json = {"zero_optimization": zero}
+    assert run_problems(load_text("optim.name=muon"), ds_json, 2, "cuda") == [sentence]
+    assert run_problems(load_text("optim.name=adamw"), ds_json, 2, "cuda") == []
+
+
+@pytest.mark.parametrize("device", ["none", "cpu"])
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_muon_goes_with_every_stage_and_offload_to_the_cpu(load_text: LoadText, stage: int, device: str) -> None:
+    ds_json = {"zero_optimization": {"stage": stage, "offload_optimizer": {"device": device}}}
+    assert run_problems(load_text("optim.name=muon"), ds_json, 2, "cuda") == []

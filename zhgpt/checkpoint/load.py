@@ -21,7 +21,10 @@ from zhgpt.errors import BadDataError
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-OPTIMIZER_SETTINGS = ("betas", "eps", "weight_decay")
+OPTIMIZER_SETTINGS = (
+    *("betas", "eps", "weight_decay", "peak_learning_rate", "rate_factor"),
+    *("momentum", "nesterov", "newton_schulz_steps"),
+)
 
 
 def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
@@ -64,8 +67,8 @@ def check_checkpoint(
 def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int) -> None:
     """Puts weights and optimizer state of a verified checkpoint into the engine; settings stay those of this start.
 
-    DeepSpeed restores betas, eps, weight decay and (ZeRO 1-2) the clipping bound with the state. A user who changes one
-    of them and resumes means the new value, so they are put back. What was saved at another ``ep_size`` DeepSpeed cannot
+    DeepSpeed restores betas, eps, weight decay, momentum and (ZeRO 1-2) the clipping bound with the state. A user who
+    changes one of them and resumes means the new value, so they are put back. What was saved at another ``ep_size`` DeepSpeed cannot
     load: :mod:`zhgpt.checkpoint.regroup` does.
 
     Args:
@@ -77,7 +80,9 @@ def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int)
         BadDataError: there is nothing to load, or not all.
         SettingError: it cannot be loaded at this ``ep_size``.
     """
-    settings = [{name: group[name] for name in OPTIMIZER_SETTINGS} for group in engine.optimizer.param_groups]
+    settings = [
+        {name: group[name] for name in OPTIMIZER_SETTINGS if name in group} for group in engine.optimizer.param_groups
+    ]
     clipping = getattr(engine.optimizer, "clip_grad", None)
     saved = read_train_state(folder.path)
     if saved.get("ep_size", 1) == ep_size:

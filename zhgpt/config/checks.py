@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zhgpt.config.data_checks import data_problems
 from zhgpt.config.moe_checks import moe_problems
+from zhgpt.config.optim_groups import optim_problems
 from zhgpt.config.schedule_checks import schedule_problems
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_expert_parallel_problems(config),
         *schedule_problems(config),
         *_spike_problems(config),
+        *optim_problems(config),
     ]
 
 

@@ -9,6 +9,7 @@ from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
 from zhgpt.config.derived import peak_learning_rate, warmup_steps
 from zhgpt.config.moe_checks import experts_in
+from zhgpt.config.optim_groups import describe_optimizer
 from zhgpt.config.quantities import count_text
 from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import ModelSection, RunConfig
@@ -75,12 +76,8 @@ def run_facts(
             f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
             f"{plan.total_tokens / numbers.train_tokens:.3g} times"
         )
-    optim, rate = config.optim, peak_learning_rate(config, plan, numbers.non_embedding)
-    clipping = f"gradients clipped at {optim.gradient_clipping:g}" if optim.gradient_clipping else "no clipping"
-    facts["optimizer"] = (
-        f"{optim.name}, learning rate {rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
-        f"weight decay {optim.weight_decay:g}, {clipping}"
-    )
+    rate = peak_learning_rate(config, plan, numbers.non_embedding)
+    facts["optimizer"] = describe_optimizer(config.optim.model_copy(update={"learning_rate": rate}))
     facts["schedule"] = describe_schedule(config, plan)
     checkpointing = ", activation checkpointing" if config.train.activation_checkpointing else ""
     facts["precision"] = f"{config.train.precision}, ZeRO stage {zero_stage(deepspeed_config)}{checkpointing}"

@@ -49,7 +49,7 @@ REFUSED_IN_JSON: dict[str, str] = {
     "tensor_parallel": "tensor parallelism is not supported",
     "use_data_before_expert_parallelism": "mixture of experts is not supported",
     "weight_quantization": "it belongs to inference",
-    "zero_allow_untested_optimizer": "every optimizer of optim.name is one that DeepSpeed has tested under ZeRO",
+    "zero_allow_untested_optimizer": "it is set where optim.name is an optimizer of our own (muon)",
     "zero_force_ds_cpu_optimizer": "it is set whenever the optimizer is offloaded",
 }
 """Keys of DeepSpeed's JSON that neither side may set, with the reason."""
@@ -63,7 +63,7 @@ REFUSED_ZERO_KEYS: dict[str, str] = {
     "legacy_stage1": "the old ZeRO stage 1 is gone from DeepSpeed",
     "load_from_fp32_weights": "a resumed run must take its fp32 weights from the checkpoint",
     "pipeline_loading_checkpoint": "pipeline parallelism is not supported",
-    "save_muon_momentum_buffer_in_memory": "it concerns the Muon optimizer; optim.name is adamw",
+    "save_muon_momentum_buffer_in_memory": "it concerns DeepSpeed's own Muon, which is not used; optim.name=muon is ours",
     "stage3_gather_fp16_weights_on_model_save": "deprecated; use stage3_gather_16bit_weights_on_model_save",
     "zenflow": "it replaces the optimizer step, which is not supported",
     "mics_shard_size": "it is gone from DeepSpeed",

@@ -94,19 +94,36 @@ class ModelSection(Section):
 class OptimSection(Section):
     """The optimizer."""
 
-    name: Literal["adamw"] = "adamw"
-    """Optimizer."""
+    name: Literal["adamw", "muon"] = "adamw"
+    """Optimizer: AdamW for all parameters, or Muon for the matrices of attention and feed-forward layers and AdamW for the
+    rest (docs/optimizers.md)."""
     learning_rate: RateOrAuto = "auto"
     """Peak learning rate, reached after the warm-up; `auto`: what a published fit gives for this model's size and this
-    run's length (docs/schedules.md), shown at the start."""
+    run's length (docs/schedules.md), shown at the start. Muon's step is scaled so that AdamW's rate serves it too."""
+    muon_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of the matrices that Muon steps. Left out: optim.learning_rate."""
+    embedding_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of the tables of tokens and positions. Left out: optim.learning_rate."""
+    head_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of an untied output layer. Left out: optim.learning_rate."""
+    vector_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of norms and biases. Left out: optim.learning_rate."""
     betas: tuple[Real, Real] = (0.9, 0.95)
     """Decay rates of Adam's first and second moment."""
     eps: Real = Field(default=1e-8, gt=0)
     """Adam's epsilon."""
     weight_decay: Real = Field(default=0.1, ge=0)
     """Decoupled weight decay of matrices, embeddings among them; biases and norms have none."""
+    embedding_weight_decay: Real | None = Field(default=None, ge=0)
+    """Decoupled weight decay of the tables of tokens and positions. Left out: optim.weight_decay."""
+    muon_momentum: Real = Field(default=0.95, ge=0, lt=1)
+    """Momentum of Muon."""
+    muon_nesterov: Switch = True
+    """Whether Muon's momentum looks ahead (Nesterov)."""
+    muon_newton_schulz_steps: Whole = Field(default=5, gt=0)
+    """Newton-Schulz steps with which Muon orthogonalises a matrix."""
     gradient_clipping: Real = Field(default=1.0, ge=0)
-    """Largest global gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
+    """Largest global gradient norm; larger gradients are scaled down to it, before Muon too. 0 switches clipping off."""
 
     @property
     def peak(self) -> float:

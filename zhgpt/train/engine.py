@@ -7,6 +7,9 @@ import torch
 from deepspeed.utils import safe_get_local_fp32_param
 from torch import nn
 
+from zhgpt.train.muon import Muon
+from zhgpt.train.zero_layouts import matrix_exchanges
+
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
@@ -30,13 +33,20 @@ def build_engine(
         config=deepspeed_config,
         dist_init_required=False,
     )
+    if isinstance(optimizer, Muon):
+        optimizer.exchanges = matrix_exchanges(engine)
     return engine
 
 
 def set_learning_rate(engine: "DeepSpeedEngine", learning_rate: float) -> None:
-    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine."""
+    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine.
+
+    Args:
+        engine: whose groups may have a ``rate_factor``, their own peak as a multiple of ``optim.learning_rate``.
+        learning_rate: what the schedule makes of ``optim.learning_rate``.
+    """
     for group in engine.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
 
 
 def set_accumulation(engine: "DeepSpeedEngine", micro_steps: int) -> None:

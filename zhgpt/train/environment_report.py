@@ -26,6 +26,7 @@ def describe_environment(
     peak_tflops_per_rank: float | None,
     peak_source: str,
     optimizer_note: str,
+    optimizer_groups: list[dict[str, Any]],
     state: TrainState,
 ) -> dict[str, Any]:
     """A JSON-ready account of versions, machine, model, batch, data and warnings."""
@@ -53,6 +54,7 @@ def describe_environment(
         "threads_per_rank": torch.get_num_threads(),
         "attention_backend": {"name": attention.name, "passed_over": list(attention.reasons)},
         "optimizer": optimizer_note,
+        "optimizer_groups": optimizer_groups,
         "experts": describe_experts(decisions.model, config.train.ep_size),
         "exports_to": str(export_target(decoder_shape(decisions.model))),
         "peak_tflops_per_rank": peak_tflops_per_rank,

@@ -19,6 +19,7 @@ from zhgpt.health.watch import Watch
 from zhgpt.train.console import Console
 from zhgpt.train.document_costs import SplitCosts, write_document_costs
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
+from zhgpt.train.parameter_roles import group_lines
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
 from zhgpt.train.spike_guard import Spike
@@ -237,6 +238,7 @@ def start_facts(report: dict[str, Any]) -> dict[str, str]:
         **({"experts": report["experts"]} if report.get("experts") else {}),
         "exports to": report["exports_to"],
         "optimizer": report["optimizer"],
+        **{f"  group {number}": line for number, line in enumerate(group_lines(report["optimizer_groups"]), start=1)},
         "data": f"{report['dataset']['prefix']}: {report['dataset']['splits']['train']['tokens']:,} tokens to train on",
     }
     if floor is not None:

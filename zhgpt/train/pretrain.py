@@ -13,6 +13,7 @@ from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
+from zhgpt.config.optim_groups import optimizer_identity
 from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
@@ -34,6 +35,7 @@ from zhgpt.train.loop import train
 from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
+from zhgpt.train.parameter_roles import list_groups
 from zhgpt.train.resume import check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
@@ -140,8 +142,10 @@ def build(
     )
     module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
     module.to(ranks.device)
-    optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
-    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
+    choice = choose_optimizer(config.optim, decisions.deepspeed_json, ranks)
+    optimizer = choice.build(module, config.optim, config.train.precision)
+    groups = list_groups(optimizer.param_groups)
+    engine = build_engine(module, optimizer, deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
     spikes = SpikeState.from_json(state.spikes)
@@ -160,7 +164,7 @@ def build(
     held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
     sampler = TextSampler(decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
-    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state)
+    report = describe_environment(decisions, ranks, backend, peak, peak_source, choice.note, groups, state)
     keep = config.checkpoint.keep_last, config.schedule.stable_steps(plan.steps)
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, *keep))
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
@@ -232,7 +236,7 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         seed=config.run.seed,
         model=decisions.model.model_dump(mode="json"),
         dataset=decisions.data.identity(),
-        optimizer=config.optim.name,
+        optimizer=optimizer_identity(config.optim),
         deepspeed_version=importlib.metadata.version("deepspeed"),
         batch_stages=[[s.first_step, s.global_batch_size, s.sequence_length] for s in plan.stages],
         schedule={
