@@ -56,7 +56,7 @@ class HuggingFaceTokenizer:
         self.fingerprint = fingerprint_of(content)
         # Ids are the same in the copy. The library's, not the file's: where they differ, transformers uses the library's.
         added = self._plain.get_added_tokens_decoder()
-        self.vocab_size = 1 + max(_highest_model_id(definition), *added)
+        self.vocab_size = 1 + max([_highest_model_id(definition), *added])
         ids = {name: self._plain.token_to_id(unreachable_name(name)) for name in hidden}
         self.special_tokens = {name: number for name, number in ids.items() if number is not None}
         self.end_of_text_id = self.special_tokens[self.end_of_text]
