@@ -22,6 +22,9 @@ SPLIT_PATTERN = "|".join(
     )
 )
 
+# The same cuts in Qwen2's own spelling: libraries with a hand-written scanner know it by that.
+QWEN2_SPELLING = SPLIT_PATTERN.replace("'(?:[sdmt]|ll|re|ve)", "'s|'t|'re|'ve|'m|'ll|'d")
+
 OTHER, LETTER, NUMBER, SPACE, LINE_END, UNKNOWN = range(6)
 _CLASSES: tuple[tuple[int, str], ...] = ((LETTER, r"\p{L}"), (NUMBER, r"\p{N}"), (SPACE, r"\s"), (LINE_END, r"[\r\n]"))
 
