@@ -21,6 +21,7 @@ PROVOKED: dict[str, str] = {
     "failing_overfit": "overfitting",
     "failing_eps": "dead_layer",
     "failing_loader": "loader_bound",
+    "failing_demo": "stuck_at_unigram",
 }
 ALSO = {"failing_overfit": {"gap", "copies"}, "failing_diverged": {"exploding_layer"}}
 
@@ -48,9 +49,16 @@ def test_nothing_is_found_in_a_healthy_run(name: str) -> None:
 
 def test_a_fine_tuning_rate_is_found_out_at_the_first_evaluation_past_the_patience() -> None:
     (finding,) = recorded("failing_rate").watch().findings
-    assert (finding.detector.name, finding.first_step, finding.is_over) == ("stuck_at_unigram", 200, False)
+    assert (finding.detector.name, finding.first_step, finding.is_over) == ("stuck_at_unigram", 250, False)
     assert "unigram line (6.94)" in finding.newest.en
     assert "词频基准线（6.94）" in finding.newest.zh
+
+
+def test_the_demo_at_the_diarys_rate_is_found_out_before_its_first_evaluation() -> None:
+    run = recorded("failing_demo")
+    (finding,) = run.watch().findings
+    assert finding.first_step == 260
+    assert finding.first_step < next(record["step"] for record in run.records if "valid_loss" in record) == 400
 
 
 def test_a_spike_is_one_finding_that_is_over_when_the_run_has_calmed_down() -> None:

@@ -5,7 +5,7 @@ import math
 from zhgpt.health.detector import Detector, Sighting
 from zhgpt.health.history import SMOOTHED, History
 
-PATIENCE_STEPS = 200
+PATIENCE_STEPS = 250
 """Steps by which a healthy run is below the unigram line."""
 SETTLED_STEPS = 100
 """Steps that the learning rate must have been at its height."""

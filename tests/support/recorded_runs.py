@@ -1,4 +1,4 @@
-"""Reads the recorded runs of this folder; record_runs.py made them."""
+"""Reads the recorded runs in tests/health/recorded; record_runs.py made them."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from zhgpt.health.history import Facts
 from zhgpt.health.watch import Watch
 from zhgpt.train.json_lines import decode_line
 
-RECORDED = Path(__file__).resolve().parent / "recorded"
+RECORDED = Path(__file__).resolve().parents[1] / "health" / "recorded"
 
 
 @dataclass(frozen=True)
