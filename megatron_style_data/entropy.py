@@ -143,10 +143,10 @@ def measure_floor(
 def _fit(codes: Codes, counts: NDArray[np.int64], vocab_size: int) -> _Models:
     """Fits the weights on a tenth of the pairs of train, then counts all of them."""
     block = max(1, min(_BLOCK_TOKENS, len(codes) // (2 * _FITTED_ON_EVERY)))
-    aside = np.zeros(len(codes), np.bool_)
-    for start in range((_FITTED_ON_EVERY - 1) * block, len(codes), _FITTED_ON_EVERY * block):
-        aside[start : start + block] = True
-    kept, held_out = _counted(codes[~aside]), _counted(codes[aside])
+    every, part = _FITTED_ON_EVERY * block, (_FITTED_ON_EVERY - 1) * block
+    starts = range(0, len(codes), every)
+    kept = _counted(np.concatenate([codes[start : start + part] for start in starts]))
+    held_out = _counted(np.concatenate([codes[start + part : start + every] for start in starts]))
     seconds = held_out.codes % vocab_size
     # Sums of integers below 2**53 are exact in the floats that bincount adds in.
     kept_counts = np.bincount(kept.codes % vocab_size, kept.counts, minlength=vocab_size)
@@ -155,8 +155,7 @@ def _fit(codes: Codes, counts: NDArray[np.int64], vocab_size: int) -> _Models:
     kept_unigram = _unigram(kept_counts, trust)
     from_pairs, seen = _look_up(_pairs(kept, vocab_size), held_out.codes)
     weights = _fit_weights(from_pairs, kept_unigram[seconds], _bucket(seen), held_out.counts)
-    every = _merged(kept, held_out)
-    return _Models(_unigram(counts, trust), _pairs(every, vocab_size), weights)
+    return _Models(_unigram(counts, trust), _pairs(_merged(kept, held_out), vocab_size), weights)
 
 
 def _fit_weights(
@@ -168,11 +167,18 @@ def _fit_weights(
     """For each bucket the weight w that makes w * sharp + (1 - w) * smooth most likely; never 1, as sharp may be 0."""
     members = np.bincount(buckets, counts, minlength=_BUCKETS)
     weights = np.full(_BUCKETS, 0.5)
+    times = counts.astype(np.float64)
+    # In the same memory in each round, as fetching it anew takes as long as the arithmetic.
+    mine, from_sharp, both = np.empty((3, len(sharp)))
     for _ in range(_ROUNDS):
-        mine = weights[buckets]
-        from_sharp = mine * sharp
-        from_sharp /= from_sharp + (1 - mine) * smooth
-        weights = np.bincount(buckets, from_sharp * counts, minlength=_BUCKETS) / np.maximum(members, 1)
+        np.take(weights, buckets, out=mine, mode="clip")
+        np.multiply(mine, sharp, out=from_sharp)
+        np.subtract(1, mine, out=both)
+        both *= smooth
+        both += from_sharp
+        from_sharp /= both
+        from_sharp *= times
+        weights = np.bincount(buckets, from_sharp, minlength=_BUCKETS) / np.maximum(members, 1)
     # A bucket nobody fell into, and no certainty from few observations.
     return np.where(members > 0, np.minimum(weights, 1 - 0.5 / (members + 1)), 0.5)
 
@@ -190,12 +196,14 @@ def _counted(codes: Codes) -> _Counted:
 
 
 def _merged(one: _Counted, other: _Counted) -> _Counted:
-    """The pairs of both."""
-    codes = np.concatenate([one.codes, other.codes])
-    order = np.argsort(codes, kind="stable")
-    codes, counts = codes[order], np.concatenate([one.counts, other.counts])[order]
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    return _Counted(codes[starts], np.add.reduceat(counts, starts))
+    """The pairs of both; the second are few beside the first."""
+    at = np.searchsorted(one.codes, other.codes)
+    known = one.codes[np.minimum(at, len(one.codes) - 1)] == other.codes
+    counts = one.counts.copy()
+    counts[at[known]] += other.counts[known]
+    new = ~known
+    places = at[new]
+    return _Counted(np.insert(one.codes, places, other.codes[new]), np.insert(counts, places, other.counts[new]))
 
 
 def _pairs(counted: _Counted, vocab_size: int) -> _Pairs:

@@ -6,7 +6,6 @@ from typing import Any
 
 from megatron_style_data.normalize import normalize
 
-
 # Far deeper than any corpus nests its fields, and within what Python's stack bears.
 _DEEPEST = 100
 

@@ -34,7 +34,8 @@ UNKNOWN = [
     ("checkpoint.xyz", "unknown key checkpoint.xyz; section checkpoint has every_steps, keep_last"),
     (
         "xyz",
-        "unknown key xyz; sections are run, data, model, optim, schedule, train, evaluate, checkpoint, log, launch",
+        "unknown key xyz; sections are run, data, model, optim, schedule, train, evaluate, checkpoint, log, "
+        "health, launch",
     ),
 ]
 

@@ -92,7 +92,7 @@ HEALTHY["healthy_demo"] = (*_DEMO, "evaluate.every_steps=200")
 FAILING["failing_demo"] = (*_DEMO, "optim.learning_rate=2e-5")
 # A healthy run with Muon belongs here as soon as optim.name knows it.
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
-STOP_AT = {"healthy_resumed": 150, "healthy_demo": 420, "failing_demo": 460}
+STOP_AT = {"healthy_resumed": 150, "healthy_demo": 431, "failing_demo": 460}
 """Steps after which a run is stopped by a signal; the first is started again."""
 SLOW_DISK_SECONDS = {"calibrate_loader": 2.0, "failing_loader": 2.5}
 """What each batch of a run waits for a disk that this machine does not have."""

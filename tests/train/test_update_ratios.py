@@ -32,7 +32,9 @@ def test_each_layers_ratio_is_the_norm_of_its_update_over_that_of_its_weights() 
             layer.weight += share * torch.randn_like(layer.weight)
             layer.bias += 1.0  # vectors move by other rules and do not count
     record = probe.finish().ratios(ALONE)
-    plain = [float((layer.weight - old).norm() / old.norm()) for layer, old in zip(layers, before, strict=True)]
+    plain = [
+        float((layer.weight.detach() - old).norm() / old.norm()) for layer, old in zip(layers, before, strict=True)
+    ]
     assert record["update_ratio_max"] == pytest.approx(plain[0], rel=1e-5)
     assert record["update_ratio_min"] == pytest.approx(plain[1], rel=1e-5)
     assert record["update_ratio"] == pytest.approx(plain[2], rel=1e-5)
