@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from zhgpt.checkpoint.data_identity import data_differences
+from zhgpt.config.model_shape import fill_options
+from zhgpt.config.schema import ModelSection
 from zhgpt.errors import SettingError
 
 
@@ -56,6 +58,7 @@ def check_resumable(saved: dict[str, Any], present: TrainState, place: str) -> N
         SettingError: names every value that differs, saved and present.
     """
     now = present.to_json()
+    saved = {**saved, "model": _with_later_options(saved["model"], now["model"])}
     differences = []
     for key, advice in MUST_MATCH.items():
         if saved.get(key) == now[key]:
@@ -73,3 +76,9 @@ def check_resumable(saved: dict[str, Any], present: TrainState, place: str) -> N
             differences.append(f"{key} is {now[key]!r} but was saved as {saved.get(key)!r} ({advice})")
     if differences:
         raise SettingError(f"{place} cannot be resumed by this run: {'; '.join(differences)}")
+
+
+def _with_later_options(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A saved model section, and for options there were none of then what stands for their absence."""
+    absent = fill_options(ModelSection(model_type=saved.get("model_type", "qwen3"))).model_dump(mode="json")
+    return {**{name: absent[name] for name in now if name in absent}, **saved}

@@ -179,14 +179,18 @@ def source_warnings(sources: Sequence[SourceReading]) -> Iterator[str]:
 
 
 def _optimizer_warnings(config: RunConfig, numbers: RunNumbers) -> Iterator[str]:
-    rate, usual = config.optim.learning_rate, usual_learning_rate(numbers.active)
+    base = config.model.mup_base_width
+    # Under muP the rate is the base width's: that of a model with about this many parameters.
+    size = numbers.active if base is None else round(numbers.active * (base / config.model.hidden_size) ** 2)
+    rate, usual = config.optim.learning_rate, usual_learning_rate(size)
     low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
     if rate < low or rate > high:
         kind = "a fine-tuning value" if rate <= FINE_TUNING_RATE else "low" if rate < low else "high"
         outcome = "the model would hardly learn" if rate < low else "the loss may diverge"
-        source = "GPT-3's table" if numbers.active >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        source = "GPT-3's table" if size >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        counted = f"{_kind(numbers)}parameters" + ("" if base is None else f" at the base width {base} (muP)")
         yield (
-            f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.active)} {_kind(numbers)}parameters: pretraining "
+            f"optim.learning_rate {rate:g} is {kind} for {count_text(size)} {counted}: pretraining "
             f"takes about {usual:.1e} ({source}), {low:.0e} to {high:.0e} at most; {outcome}."
         )
     yield from _schedule_warnings(config)

@@ -33,9 +33,14 @@ def build_engine(
 
 
 def set_learning_rate(engine: "DeepSpeedEngine", learning_rate: float) -> None:
-    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine."""
+    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine.
+
+    Args:
+        engine: whose groups may have a ``rate_factor``, their own peak as a multiple of ``optim.learning_rate``.
+        learning_rate: what the schedule makes of ``optim.learning_rate``.
+    """
     for group in engine.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
 
 
 def clip_unpartitioned_gradients(engine: "DeepSpeedEngine", maximum: float) -> torch.Tensor | None:

@@ -12,10 +12,11 @@ from zhgpt.config.deepspeed_json import choose_offload_adam, is_optimizer_offloa
 from zhgpt.config.schema import OptimSection
 from zhgpt.distributed.op_builds import building
 from zhgpt.distributed.process_group import Ranks
+from zhgpt.model.width_scaling import WidthMultipliers, width_multipliers
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights with two or more dimensions decay; norms and biases do not.
+def parameter_groups(module: nn.Module, weight_decay: float, width_ratio: float = 1.0) -> list[dict[str, Any]]:
+    """Two groups, under muP more: weights with two or more dimensions decay; norms and biases do not.
 
     Embeddings are matrices and decay as in GPT-2 and GPT-3's published settings. Names are kept so that tests and logs can
     say which parameter is where. Experts that are shared out over ranks stand in groups of their own, which DeepSpeed
@@ -30,11 +31,38 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         {"name": "decay", "params": decay, "weight_decay": weight_decay},
         {"name": "no_decay", "params": no_decay, "weight_decay": 0.0},
     ]
+    groups = scaled_by_width(groups, module, width_ratio)
     if any(not getattr(parameter, "allreduce", True) for parameter in module.parameters()):
         from deepspeed.moe.utils import split_params_into_different_moe_groups_for_optimizer
 
         groups = split_params_into_different_moe_groups_for_optimizer(groups)
     return [group for group in groups if group["params"]]
+
+
+def scaled_by_width(groups: list[dict[str, Any]], module: nn.Module, width_ratio: float) -> list[dict[str, Any]]:
+    """Each group as it is, or cut by what the width makes of its parameters' rates (:mod:`zhgpt.model.width_scaling`).
+
+    Args:
+        groups: with ``name``, ``params`` and ``weight_decay``; optionally ``rate_factor`` and ``algorithm``.
+        module: that the parameters are of, before ZeRO-3 has taken it.
+        width_ratio: of :func:`zhgpt.model.width_scaling.width_multipliers`; at 1 nothing changes.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    found = []
+    for group in groups:
+        parts: dict[WidthMultipliers, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            algorithm = group.get("algorithm", "adamw")
+            multipliers = width_multipliers(names[parameter], parameter.dim(), width_ratio, algorithm)
+            parts.setdefault(multipliers, []).append(parameter)
+        for multipliers, members in parts.items():
+            part = {**group, "params": members}
+            if multipliers.learning_rate != 1.0:
+                part["name"] = f"{group['name']}_by_width"
+                part["rate_factor"] = group.get("rate_factor", 1.0) * multipliers.learning_rate
+                part["weight_decay"] = group["weight_decay"] * multipliers.weight_decay
+            found.append(part)
+    return found
 
 
 @dataclass(frozen=True)
@@ -44,9 +72,9 @@ class OptimizerChoice:
     name: str
     note: str
 
-    def build(self, module: nn.Module, section: OptimSection) -> torch.optim.Optimizer:
+    def build(self, module: nn.Module, section: OptimSection, width_ratio: float = 1.0) -> torch.optim.Optimizer:
         """The optimizer over ``module``'s parameters; the rate is set anew at each step."""
-        groups = parameter_groups(module, section.weight_decay)
+        groups = parameter_groups(module, section.weight_decay, width_ratio)
         settings: dict[str, Any] = {"lr": section.learning_rate, "betas": section.betas, "eps": section.eps}
         return OPTIMIZERS[self.name](groups, settings)
 

@@ -142,7 +142,8 @@ def build(
     module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
     module.to(ranks.device)
     optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
-    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
+    width_ratio = decoder_shape(decisions.model).width_ratio
+    engine = build_engine(module, optimizer.build(module, config.optim, width_ratio), deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
 
@@ -199,6 +200,7 @@ def build_module(
         attention_backend,
         activation_checkpointing=config.train.activation_checkpointing,
         ep_size=ep_size,
+        z_loss_coef=config.train.z_loss_coef,
     )
     initialise_weights(module, model, config.run.seed, ep_rank=ep_rank, ep_size=ep_size)
     if config.train.initial_weights is None or not from_nothing:

@@ -13,6 +13,7 @@ from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
+from zhgpt.model.head import split_losses
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
@@ -113,6 +114,8 @@ class StepResult:
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
     router_loss: torch.Tensor | None
     """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
+    z_loss: torch.Tensor | None
+    """Sum over this rank's targets, weighted, fp32 scalar on the device; None: no z-loss."""
 
 
 def train_step(training: Training, step: int) -> StepResult:
@@ -120,13 +123,14 @@ def train_step(training: Training, step: int) -> StepResult:
 
     The loss handed to DeepSpeed is the sum of nats times (ranks x micro-steps) / targets of the global batch. DeepSpeed
     divides by the micro-steps and averages over the ranks, so the gradient is that of the mean over all targets, exactly,
-    also where the last sample of an epoch has fewer targets. The losses of routers are added as they are: their gradient is
-    the mean over ranks and micro-steps.
+    also where the last sample of an epoch has fewer targets. A z-loss is part of that sum. The losses of routers are added
+    as they are: their gradient is the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
     rate = learning_rate_at(step, plan.steps, config.optim.learning_rate, config.schedule)
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
+    z_loss: torch.Tensor | None = None
     routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     engine.train()
@@ -135,14 +139,13 @@ def train_step(training: Training, step: int) -> StepResult:
         if training.draws_random_numbers:
             seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
         with training.times.of("forward"):
-            losses = forward(training, loaded.batch.to(training.ranks.device))
-        nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
-        loss = nats * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
+            losses = split_losses(forward(training, loaded.batch.to(training.ranks.device)))
+        loss = losses.objective * (plan.data_parallel_size * plan.gradient_accumulation_steps / loaded.targets)
         with training.times.of("backward"):
-            engine.backward(loss if router_loss is None else loss + router_loss)
-        total = nats.detach() if total is None else total + nats.detach()
-        if router_loss is not None:
-            routers = router_loss.detach() if routers is None else routers + router_loss.detach()
+            engine.backward(loss if losses.router_loss is None else loss + losses.router_loss)
+        total = added(total, losses.nats)
+        z_loss = added(z_loss, losses.z_loss)
+        routers = added(routers, losses.router_loss)
         with training.times.of("update"):
             if engine.is_gradient_accumulation_boundary():
                 norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
@@ -150,12 +153,19 @@ def train_step(training: Training, step: int) -> StepResult:
     assert total is not None
     balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_per_step
-    return StepResult(total, loaded.targets, rate, norm, routers)
+    return StepResult(total, loaded.targets, rate, norm, routers, z_loss)
+
+
+def added(total: torch.Tensor | None, loss: torch.Tensor | None) -> torch.Tensor | None:
+    """The running sum of a loss that there may be none of, without its graph."""
+    if loss is None:
+        return total
+    return loss.detach() if total is None else total + loss.detach()
 
 
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
-    """Sum of nats over the targets of one batch, fp32 scalar on the device; of a mixture in training (2,), with the
-    routers' losses."""
+    """The losses of one batch, on the device, as :func:`zhgpt.model.head.split_losses` takes them apart; in evaluation the
+    sum of nats over its targets, fp32 scalar."""
     losses: torch.Tensor = training.engine(
         inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
     )
@@ -218,6 +228,9 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
+    if result.z_loss is not None:
+        (z_loss,) = training.ranks.sums([float(result.z_loss)])
+        record["z_loss"] = z_loss / result.targets
     record |= measure_routing(training, done, result)
     if skipped:
         record["skipped_steps"] = skipped
