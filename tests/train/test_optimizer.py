@@ -3,6 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from zhgpt.config.schema import ModelSection, OptimSection
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.model.transformer import CausalLM
+from zhgpt.train.engine import set_learning_rate
 from zhgpt.train.optimizer import choose_optimizer, cpu_adam_problem, parameter_groups
 
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
@@ -42,6 +44,25 @@ def test_matrices_decay_and_vectors_do_not(model_type: str) -> None:
         assert "norm" in names[id(parameter)] or names[id(parameter)].endswith("bias")
     in_groups = [id(parameter) for group in groups.values() for parameter in group["params"]]
     assert sorted(in_groups) == sorted(names), "every parameter is in exactly one group"
+
+
+def test_under_mup_matrices_of_layers_have_a_group_with_a_lower_rate_and_the_same_decay_a_step() -> None:
+    module = model("qwen3")
+    groups = {group["name"]: group for group in parameter_groups(module, 0.1, width_ratio=4.0)}
+    assert set(groups) == {"decay", "decay_by_width", "no_decay"}
+    scaled = groups["decay_by_width"]
+    assert (scaled["rate_factor"], scaled["weight_decay"]) == (0.25, 0.4)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    assert all("_proj" in names[id(parameter)] for parameter in scaled["params"])
+    assert [names[id(parameter)] for parameter in groups["decay"]["params"]] == ["model.embed_tokens.weight"]
+    assert sum(len(group["params"]) for group in groups.values()) == len(names)
+
+
+def test_the_rate_of_a_group_is_its_share_of_the_schedule() -> None:
+    optimizer = torch.optim.AdamW(parameter_groups(model("qwen3"), 0.1, width_ratio=4.0))
+    set_learning_rate(SimpleNamespace(optimizer=optimizer), 0.01)  # type: ignore[arg-type]
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == {"decay": 0.01, "decay_by_width": 0.0025, "no_decay": 0.01}
 
 
 def test_a_model_without_vectors_has_one_group() -> None:
