@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     data_build,
+    expert_parallel,
     loader,
     minhash,
     mixture_layer,
@@ -101,6 +102,7 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "training_step": lambda place: [training_step.run(place.dataset)],
     "loader": lambda place: [loader.run(place.dataset)],
     "mixture": lambda _: mixture_layer.run(),
+    "expert_parallel": lambda place: expert_parallel.run(place.dataset, place.new_folder("expert_parallel")),
 }
 """In the order of the table."""
 

@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zhgpt.ablate": {  # starts runs as processes and reads what they wrote
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA + ".atomic"),
         "zhgpt.report",
-        *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.metrics", "zhgpt.train.run_folder"),
+        *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.document_costs"),
+        *("zhgpt.train.metrics", "zhgpt.train.run_folder"),
     },
     "zhgpt.cli": {"zhgpt", DATA},
     "launch": {"zhgpt.cli"},

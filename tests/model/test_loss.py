@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from zhgpt.model import loss as loss_module
-from zhgpt.model.loss import linear_cross_entropy, reference_linear_cross_entropy
+from zhgpt.model.loss import linear_cross_entropy, reference_linear_cross_entropy, target_nats
 
 VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 
@@ -43,6 +43,18 @@ def test_value_and_gradients_equal_the_reference_in_fp32() -> None:
     expected = value_and_gradients(reference_linear_cross_entropy, *inputs())
     for one, other in zip(found, expected, strict=True):
         assert relative(one, other) < 1e-5
+
+
+def test_the_nats_of_each_target_are_the_terms_of_the_sum() -> None:
+    hidden, weight, labels = inputs()
+    nats = target_nats(hidden, weight, labels.view(2, -1), VOCAB)
+    assert nats.shape == (2, TOKENS // 2)
+    assert not nats.requires_grad
+    logits = (hidden @ weight.t())[:, :VOCAB]
+    expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+    assert relative(nats.flatten(), expected) < 1e-6
+    assert (nats.flatten()[labels == -100] == 0).all()
+    assert relative(nats.sum(), linear_cross_entropy(hidden, weight, labels, VOCAB)) < 1e-6
 
 
 def test_value_and_gradients_follow_the_reference_in_bf16() -> None:

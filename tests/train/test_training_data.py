@@ -16,7 +16,7 @@ from megatron_style_data.sample_source import open_samples
 from megatron_style_data.samples import Samples
 from zhgpt.config.data_section import DataSection
 from zhgpt.errors import BadDataError, MissingInputError, SettingError
-from zhgpt.train.training_data import TrainingData, open_held_out, open_training_samples, read_training_data
+from zhgpt.train.training_data import TrainingData, open_training_samples, read_training_data
 
 STEPS, BATCH, LENGTH = 50, 20, 100
 
@@ -97,14 +97,6 @@ def test_bits_per_byte_take_the_tokens_per_byte_of_the_steps_own_blend(folder: P
     assert data.tokens_per_byte(0, 20) == pytest.approx(20 / (12 * 4 + 6 * 5 + 2 * 2))
     assert data.tokens_per_byte(900, 20) == 0.5
     assert read(section(folder, blend=None, train=f"{folder}/web")).tokens_per_byte(900, 20) == 0.25
-
-
-def test_every_valid_split_is_held_out_under_its_name(folder: Path) -> None:
-    held_out = open_held_out(read(section(folder)))
-    assert [(part.name, part.samples.tokens, part.utf8_bytes) for part in held_out] == [
-        ("web", 1_000, 4_000),
-        ("books", 500, 1_000),
-    ]
 
 
 def test_the_floor_of_a_blend_is_that_of_its_sources_by_their_share(folder: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def make_plan(grid: Grid, folder: AblationFolder, prober: Prober | None) -> Plan
         hosts=grid.hosts,
         memory_limit_gib=grid.memory_limit_gib,
         constraints=tuple(grid.constraints),
+        time="seconds" if grid.time == "wall_clock" else "cpu_seconds",
         baseline=baseline,
         seeds=grid.seeds,
         indifference=grid.indifference,

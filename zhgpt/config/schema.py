@@ -6,7 +6,7 @@ profilers) is not here; `zhgpt.config.ownership` says which side owns what. Read
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -174,8 +174,11 @@ class EvaluateSection(Section):
 
     every_steps: Whole = Field(default=250, gt=0)
     """Steps between evaluations; one more follows the last step."""
+    data: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """Datasets that are evaluated on, prefixes by name: all their documents. Left out: the valid split of what is trained
+    on."""
     samples: Whole | None = Field(default=None, gt=0)
-    """Samples of the valid split that are evaluated; of a blend, shared out over its sources by size. Left out: all."""
+    """Samples that are evaluated, shared out over several held-out texts by size. Left out: all."""
     prompts: tuple[str, ...] = DEFAULT_PROMPTS
     """Prompts that the model continues at every evaluation."""
     max_new_tokens: Whole = Field(default=60, gt=0)

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from zhgpt.model.layers import Linear, Table
-from zhgpt.model.loss import linear_cross_entropy
+from zhgpt.model.loss import linear_cross_entropy, target_nats
 
 
 @dataclass(frozen=True)
 class HeadTask:
-    """What the head gives: the loss of ``labels`` (B, S), or without them logits cut to ``vocab_size``."""
+    """What the head gives: the loss of ``labels`` (B, S), of all or each, or without them logits cut to ``vocab_size``."""
 
     vocab_size: int
     labels: Tensor | None
+    each_target: bool = False
     z_loss_coef: float = 0.0
 
 
@@ -66,7 +67,12 @@ def split_losses(joined: Tensor) -> Losses:
 
 
 def apply_head(hidden: Tensor, weight: Tensor, task: HeadTask) -> Tensor:
-    """Return the sum of nats (fp32 scalar; with a z-loss (2,)), or logits (..., vocab_size) fp32: padded ids never win."""
+    """Return the sum of nats (scalar; with a z-loss (2,)), those of each target (B, S), or logits (..., vocab_size).
+
+    All in fp32. Padded ids never win.
+    """
+    if task.labels is not None and task.each_target:
+        return target_nats(hidden, weight, task.labels, task.vocab_size)
     if task.labels is not None:
         return linear_cross_entropy(hidden, weight, task.labels, task.vocab_size, task.z_loss_coef)
     return functional.linear(hidden, weight)[..., : task.vocab_size].float()

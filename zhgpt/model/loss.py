@@ -38,9 +38,7 @@ def linear_cross_entropy(
         gradient.
     """
     hidden_TD, labels_T = hidden.flatten(0, -2), labels.flatten()
-    device_type = hidden.device.type
-    autocast = torch.is_autocast_enabled(device_type)
-    dtype = torch.get_autocast_dtype(device_type) if autocast else weight.dtype
+    dtype = _product_dtype(weight)
     # ctx.needs_input_grad does not look at no_grad, so it is asked for here.
     with_gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     arguments = (hidden_TD, weight, labels_T, vocab_size, z_loss_coef, dtype, with_gradients)
@@ -61,6 +59,37 @@ def reference_linear_cross_entropy(
     return torch.stack((nats + z_loss, z_loss.detach()))
 
 
+@torch.no_grad()
+def target_nats(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+    """Return the cross-entropy of each of ``labels`` (...), fp32 nats, 0 without a target; for evaluating only.
+
+    The terms of the sum that ``linear_cross_entropy`` gives, which takes the same arguments.
+    """
+    hidden_TD, labels_T = hidden.flatten(0, -2), labels.flatten()
+    dtype = _product_dtype(weight)
+    compute_TD, compute_VD = hidden_TD.to(dtype), weight.to(dtype)
+    rows = _rows_of_chunk(hidden_TD, weight)
+    nats_T = torch.zeros(labels_T.shape, dtype=torch.float32, device=hidden.device)
+    with torch.autocast(hidden.device.type, enabled=False):
+        for start in range(0, len(labels_T), rows):
+            chunk = slice(start, start + rows)
+            logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()[:, :vocab_size]
+            nats_T[chunk] = functional.cross_entropy(
+                logits_CV, labels_T[chunk], ignore_index=IGNORED_LABEL, reduction="none"
+            )
+    return nats_T.view(labels.shape)
+
+
+def _product_dtype(weight: Tensor) -> torch.dtype:
+    device_type = weight.device.type
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else weight.dtype
+
+
+def _rows_of_chunk(hidden_TD: Tensor, weight_VD: Tensor) -> int:
+    entries = CHUNK_ENTRIES.get(hidden_TD.device.type, DEFAULT_CHUNK_ENTRIES)
+    return max(1, min(hidden_TD.shape[0], entries // weight_VD.shape[0]))
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -78,8 +107,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses_2 = torch.zeros(2, dtype=torch.float32, device=hidden_TD.device)
         grad_TD = torch.empty_like(compute_TD) if with_gradients else None
         grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else None
-        entries = CHUNK_ENTRIES.get(hidden_TD.device.type, DEFAULT_CHUNK_ENTRIES)
-        rows = max(1, min(hidden_TD.shape[0], entries // weight_VD.shape[0]))
+        rows = _rows_of_chunk(hidden_TD, weight_VD)
         with torch.autocast(hidden_TD.device.type, enabled=False):
             for start in range(0, hidden_TD.shape[0], rows):
                 chunk = slice(start, start + rows)

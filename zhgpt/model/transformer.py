@@ -124,8 +124,9 @@ class CausalLM(nn.Module):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
         logits_at: Tensor | None = None,
+        each_target: bool = False,
     ) -> Tensor:
-        """Return the sum of nats over the targets (labels given), or logits.
+        """Return the sum of nats over the targets (labels given), or the nats of each, or logits.
 
         Args:
             tokens: (B, S) int64.
@@ -133,11 +134,12 @@ class CausalLM(nn.Module):
             position_ids: (B, S) int64; None counts from 0 over the whole sequence.
             document_ids: (B, S) int64, attention stays inside runs of equal ids; None attends over the whole sequence.
             logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
+            each_target: for evaluating: the nats of each label, without gradients.
 
         Returns:
             With labels, what :func:`zhgpt.model.head.split_losses` takes apart: the sum of nats, fp32 scalar; in training with
-            a z-loss or a mixture of experts more. Without labels logits fp32, (B, S, vocab_size), with ``logits_at`` (B,
-            vocab_size).
+            a z-loss or a mixture of experts more. With ``each_target`` (B, S) fp32, 0 where there is no target. Without labels
+            logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
         """
         hidden_BSD, router_loss = self.model(tokens, position_ids, document_ids)
         if logits_at is not None:
@@ -145,6 +147,6 @@ class CausalLM(nn.Module):
         if self.output_multiplier != 1.0:
             hidden_BSD = hidden_BSD * self.output_multiplier
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        z_loss_coef = self.z_loss_coef if self.training and labels is not None else 0.0
-        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels, z_loss_coef)))
-        return result if labels is None else join_losses(result, router_loss)
+        z_loss_coef = self.z_loss_coef if self.training and not each_target else 0.0
+        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels, each_target, z_loss_coef)))
+        return result if labels is None or each_target else join_losses(result, router_loss)

@@ -17,6 +17,7 @@ from zhgpt.distributed.local_launcher import count_gpus
 from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
 from zhgpt.model.transformers_class import describe_export
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.held_out_data import HeldOutSplit, held_out_splits
 from zhgpt.train.training_data import TrainingData, read_training_data
 
 
@@ -28,6 +29,7 @@ class Decisions:
     deepspeed_json: dict[str, Any]
     plan: BatchPlan
     data: TrainingData
+    held_out: tuple[HeldOutSplit, ...]
     model: ModelSection
     tokenizer: Tokenizer
     tokenizer_path: Path
@@ -47,11 +49,12 @@ def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
     deepspeed_json = load_deepspeed_json(arguments.deepspeed_config)
     plan = plan_batch(config, world_size)
     data = read_training_data(config.data, steps=plan.steps, global_batch_size=plan.global_batch_size)
+    held_out = held_out_splits(data, config.evaluate)
     path = find_tokenizer(config, data)
     tokenizer = load_tokenizer(path)
     check_tokenizer(data.manifest, tokenizer)
     model = resolve_model(config, data.manifest.tokenizer.vocab_size)
-    return Decisions(config, deepspeed_json, plan, data, model, tokenizer, path)
+    return Decisions(config, deepspeed_json, plan, data, held_out, model, tokenizer, path)
 
 
 def find_tokenizer(config: RunConfig, data: TrainingData) -> Path:

@@ -36,6 +36,7 @@ FIELDS: dict[str, Field] = {
     "learning_rate": Field("1", "learning rate", "train/learning_rate"),
     "gradient_norm": Field("1", "gradient norm", "train/gradient_norm"),
     "tokens_per_second": Field("tokens per second, all ranks", "tokens per second", "speed/tokens_per_second"),
+    "cpu_seconds": Field("CPU seconds, all ranks", "CPU time", "speed/cpu_seconds"),
     "data_wait": Field("share of the time (0 to 1)", "waiting for data", "speed/data_wait"),
     "communication": Field("share of the time (0 to 1)", "communication", "speed/communication"),
     "forward_time": Field("share of the time (0 to 1)", "forward", "speed/forward_time"),

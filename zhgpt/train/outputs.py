@@ -13,6 +13,7 @@ from zhgpt.config.schema import RunConfig
 from zhgpt.errors import StorageError
 from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
 from zhgpt.train.console import Console
+from zhgpt.train.document_costs import SplitCosts, write_document_costs
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
@@ -98,6 +99,12 @@ class Outputs:
         for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
             self.console.message(f"  {sentence}")
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
+
+    def held_out_documents(self, costs: SplitCosts, utf8_bytes: float) -> None:
+        """Writes what each held-out document costs, for comparing runs; of the run's last evaluation."""
+        if self.log is not None:
+            with self._keeping_problem():
+                write_document_costs(self.folder.held_out_documents, costs, utf8_bytes)
 
     def routing(self, step: int, layers: list[dict[str, Any]]) -> None:
         """Writes the loads of the experts of each layer."""

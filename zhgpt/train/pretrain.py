@@ -25,6 +25,7 @@ from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.held_out_data import HeldOut
 from zhgpt.train.initial_weights import load_initial_weights
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
@@ -40,7 +41,7 @@ from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
 from zhgpt.train.training import Clock, Training
-from zhgpt.train.training_data import open_held_out, open_training_samples
+from zhgpt.train.training_data import open_training_samples
 
 
 def join_run(
@@ -156,7 +157,8 @@ def build(
         pin_memory=pins_memory(ranks.device),
         prefetch=config.data.prefetch,
     )
-    held_out = open_held_out(decisions.data)
+    length = config.data.sequence_length
+    held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
     report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
     set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
@@ -174,7 +176,7 @@ def build(
         engine=engine,
         data=decisions.data,
         loader=loader,
-        held_out=held_out,
+        held_out=tuple(held_out),
         text_sampler=TextSampler(
             decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks
         ),

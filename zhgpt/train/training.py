@@ -17,6 +17,7 @@ from zhgpt.model.head import split_losses
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
 from zhgpt.train.engine import clip_unpartitioned_gradients, partitioned_gradient_norm, set_learning_rate
+from zhgpt.train.held_out_data import HeldOut
 from zhgpt.train.loader import Loader
 from zhgpt.train.memory import peak_memory_bytes
 from zhgpt.train.outputs import Outputs
@@ -26,7 +27,7 @@ from zhgpt.train.schedule import learning_rate_at
 from zhgpt.train.step_times import StepTimes
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
-from zhgpt.train.training_data import HeldOut, TrainingData
+from zhgpt.train.training_data import TrainingData
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -43,7 +44,7 @@ class Training:
     data: TrainingData
     loader: Loader
     held_out: tuple[HeldOut, ...]
-    """The valid split of each source that has one."""
+    """What is evaluated: the valid split of each source, or the datasets of evaluate.data."""
     text_sampler: TextSampler
     folder: RunFolder
     outputs: Outputs
@@ -72,12 +73,15 @@ class Clock:
 
     started: float = field(default_factory=time.perf_counter)
     lap_started: float = field(default_factory=time.perf_counter)
+    lap_cpu_started: float = field(default_factory=time.process_time)
     lap_tokens: int = 0
     total_seconds: float = 0.0
     total_tokens: int = 0
     waited_seconds: float = 0.0
     """What the loader had waited in all, at the last metrics line."""
     last_lap_seconds: float = 0.0
+    last_lap_cpu_seconds: float = 0.0
+    """CPU time of this process in the last lap, all its threads."""
     skipped_steps: int = 0
     """DeepSpeed's count of updates it left out, at the last metrics line."""
 
@@ -87,8 +91,9 @@ class Clock:
         Args:
             waited_seconds: of the loader, in all; call this when the device has finished.
         """
-        now = time.perf_counter()
+        now, cpu_now = time.perf_counter(), time.process_time()
         seconds, tokens = max(now - self.lap_started, 1e-9), self.lap_tokens
+        self.last_lap_cpu_seconds, self.lap_cpu_started = cpu_now - self.lap_cpu_started, cpu_now
         waited, self.waited_seconds = waited_seconds - self.waited_seconds, waited_seconds
         self.last_lap_seconds = seconds
         self.total_seconds += seconds
@@ -98,7 +103,7 @@ class Clock:
 
     def resume(self) -> None:
         """Starts the lap anew after work that is no training."""
-        self.lap_started = time.perf_counter()
+        self.lap_started, self.lap_cpu_started = time.perf_counter(), time.process_time()
 
 
 @dataclass(frozen=True)
@@ -204,9 +209,10 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     training.clock.skipped_steps += skipped
     if skipped and training.config.train.precision == "fp16":
         norm = None  # the loss scale was too high and has been lowered: part of fp16, nothing has diverged
-    nats, peaks = summed_nats_and_peaks(training, result)
-    loss = nats / result.targets
+    local_nats = float(result.nats.double().item())  # the device has finished now, and the lap with it
     rate, waited, lap_seconds = training.clock.lap(training.loader.waited_seconds)
+    nats, cpu_seconds, peaks = sums_over_ranks(training, local_nats)
+    loss = nats / result.targets
     peak = training.peak_tflops_per_rank
     global_batch = training.plan.global_batch_size
     tokens_per_byte = training.data.tokens_per_byte((done - 1) * global_batch, global_batch)
@@ -217,6 +223,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         "learning_rate": result.learning_rate,
         "gradient_norm": norm,
         "tokens_per_second": rate,
+        "cpu_seconds": cpu_seconds,
         "data_wait": waited,
         **training.times.shares(lap_seconds),
         "mfu": None if peak is None else rate * training.flops_per_token / (peak * 1e12 * training.ranks.world_size),
@@ -228,10 +235,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
-    if result.z_loss is not None:
-        (z_loss,) = training.ranks.sums([float(result.z_loss)])
-        record["z_loss"] = z_loss / result.targets
-    record |= measure_routing(training, done, result)
+    record |= measure_z_loss(training, result) | measure_routing(training, done, result)
     if skipped:
         record["skipped_steps"] = skipped
     if save_is_due(training, done):
@@ -248,13 +252,21 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
     return record
 
 
-def summed_nats_and_peaks(training: Training, result: StepResult) -> tuple[float, list[int]]:
-    """Nats of the step over all ranks, and each rank's peak memory in bytes, in one collective."""
+def sums_over_ranks(training: Training, local_nats: float) -> tuple[float, float, list[int]]:
+    """Nats of the step and CPU seconds of the lap over all ranks, and each rank's peak memory in bytes; one collective."""
     ranks = training.ranks
     mine = [0.0] * ranks.world_size
     mine[ranks.rank] = float(peak_memory_bytes(ranks.device) or 0)
-    nats, *peaks = ranks.sums([float(result.nats.double().item()), *mine])
-    return nats, [int(peak) for peak in peaks]
+    nats, cpu_seconds, *peaks = ranks.sums([local_nats, training.clock.last_lap_cpu_seconds, *mine])
+    return nats, cpu_seconds, [int(peak) for peak in peaks]
+
+
+def measure_z_loss(training: Training, result: StepResult) -> dict[str, float]:
+    """What the z-loss adds to the loss that is differentiated, a target, over all ranks; nothing where there is none."""
+    if result.z_loss is None:
+        return {}
+    (total,) = training.ranks.sums([float(result.z_loss)])
+    return {"z_loss": total / result.targets}
 
 
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
