@@ -203,7 +203,8 @@ def _merged(one: _Counted, other: _Counted) -> _Counted:
     counts[at[known]] += other.counts[known]
     new = ~known
     places = at[new]
-    return _Counted(np.insert(one.codes, places, other.codes[new]), np.insert(counts, places, other.counts[new]))
+    codes = np.insert(one.codes, places, other.codes[new]).astype(one.codes.dtype, copy=False)
+    return _Counted(codes, np.insert(counts, places, other.counts[new]))
 
 
 def _pairs(counted: _Counted, vocab_size: int) -> _Pairs:

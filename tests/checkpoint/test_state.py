@@ -45,6 +45,15 @@ def test_a_difference_inside_the_model_is_named_by_its_key() -> None:
         check_resumable(STATE.to_json(), changed, "step-1")
 
 
+def test_a_model_saved_before_there_were_options_goes_on_without_them_and_not_with_one() -> None:
+    options = {"position_embedding": "rope", "use_qk_norm": True, "residual_init": "scaled", "embedding_norm": False}
+    now = {**STATE.model, "model_type": "qwen3", **options}
+    saved = replace(STATE, model={**STATE.model, "model_type": "qwen3"}).to_json()
+    check_resumable(saved, replace(STATE, model=now), "step-1")
+    with pytest.raises(SettingError, match=r"model\.embedding_norm is True but was saved as False"):
+        check_resumable(saved, replace(STATE, model={**now, "embedding_norm": True}), "step-1")
+
+
 @pytest.mark.parametrize("key", [key for key in MUST_MATCH if key not in ("model", "dataset")])
 def test_every_value_that_must_match_is_compared(key: str) -> None:
     value = getattr(STATE, key)

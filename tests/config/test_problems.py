@@ -7,6 +7,7 @@ import pytest
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.problems import dotted_keys
+from zhgpt.config.rope_section import RopeScalingSection
 
 Refusal = Callable[..., str]
 
@@ -166,4 +167,6 @@ def test_dotted_keys_lists_every_setting_once() -> None:
     keys = dotted_keys()
     assert "optim.learning_rate" in keys
     assert len(keys) == len(set(keys))
-    assert {key for key in keys if key.count(".") == 2} == {f"model.moe.{name}" for name in MoeSection.model_fields}
+    inner = {f"model.moe.{name}" for name in MoeSection.model_fields}
+    inner |= {f"model.rope_scaling.{name}" for name in RopeScalingSection.model_fields}
+    assert {key for key in keys if key.count(".") == 2} == inner

@@ -44,6 +44,17 @@ def test_every_stage_and_world_size_gives_the_losses_of_one_process_without_zero
     assert reference[0] - reference[-1] > 0.3, "twenty steps must learn something, or equal losses prove nothing"
 
 
+def test_options_of_model_and_loss_give_the_same_losses_whatever_the_stage_and_world_size(run) -> None:
+    options = ("model.embedding_norm=true", "model.mup_base_width=16", "train.z_loss_coef=0.01")
+    reference, other = run(0, 1, *options), run(3, 2, *options)
+    assert losses(other) == pytest.approx(losses(reference), abs=1e-5)
+    z_losses = [[line["z_loss"] for line in metrics(folder)] for folder in (reference, other)]
+    assert z_losses[0] == pytest.approx(z_losses[1], rel=1e-5)
+    # At first all logits are near 0 and logsumexp near ln of the vocabulary, as the loss is.
+    assert z_losses[0][0] == pytest.approx(0.01 * losses(reference)[0] ** 2, rel=0.05)
+    assert losses(reference)[0] - losses(reference)[-1] > 0.3
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_accumulation_steps_equal_one_of_double_size(run, stage: int) -> None:
     once = losses(run(stage, 2))

@@ -5,6 +5,8 @@ from typing import Any
 
 from zhgpt.checkpoint.continuation import batch_differences, branch_differences, check_branchable
 from zhgpt.checkpoint.data_identity import data_differences
+from zhgpt.config.model_shape import fill_options
+from zhgpt.config.schema import ModelSection
 from zhgpt.errors import SettingError
 
 
@@ -71,6 +73,7 @@ def check_resumable(saved: dict[str, Any], present: TrainState, place: str, *, t
         SettingError: names every value that differs, saved and present.
     """
     now = present.to_json()
+    saved = {**saved, "model": _with_later_options(saved["model"], now["model"])}
     differences = batch_differences(saved, now)
     if to_branch:
         check_branchable(saved, now, place)
@@ -93,3 +96,9 @@ def check_resumable(saved: dict[str, Any], present: TrainState, place: str, *, t
     if differences:
         action = "cannot be branched into" if to_branch else "cannot be resumed by"
         raise SettingError(f"{place} {action} this run: {'; '.join(differences)}")
+
+
+def _with_later_options(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A saved model section, and for options there were none of then what stands for their absence."""
+    absent = fill_options(ModelSection(model_type=saved.get("model_type", "qwen3"))).model_dump(mode="json")
+    return {**{name: absent[name] for name in now if name in absent}, **saved}

@@ -195,15 +195,19 @@ def source_warnings(sources: Sequence[SourceReading]) -> Iterator[str]:
 
 
 def _optimizer_warnings(config: RunConfig, plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
-    rate, usual = peak_learning_rate(config, plan, numbers.non_embedding), usual_learning_rate(numbers.active)
+    base = config.model.mup_base_width
+    # Under muP the rate is the base width's: that of a model with about this many parameters.
+    size = numbers.active if base is None else round(numbers.active * (base / config.model.hidden_size) ** 2)
+    rate, usual = peak_learning_rate(config, plan, numbers.non_embedding), usual_learning_rate(size)
     low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
     # Later fits of swept rates lie above GPT-3's table for small models: what they give is not called high.
     if rate < low or rate > max(high, FIT_FACTOR * learning_rate_for(numbers.non_embedding, plan.total_tokens)):
         kind = "a fine-tuning value" if rate <= FINE_TUNING_RATE else "low" if rate < low else "high"
         outcome = "the model would hardly learn" if rate < low else "the loss may diverge"
-        source = "GPT-3's table" if numbers.active >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        source = "GPT-3's table" if size >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"
+        counted = f"{_kind(numbers)}parameters" + ("" if base is None else f" at the base width {base} (muP)")
         yield (
-            f"optim.learning_rate {rate:g} is {kind} for {count_text(numbers.active)} {_kind(numbers)}parameters: pretraining "
+            f"optim.learning_rate {rate:g} is {kind} for {count_text(size)} {counted}: pretraining "
             f"takes about {usual:.1e} ({source}), {low:.0e} to {high:.0e} at most; {outcome}."
         )
     yield from _schedule_warnings(config, plan, rate)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zhgpt.config.advice import RunNumbers, SourceReading
+from zhgpt.config.architecture_checks import position_embedding_of, query_key_norm_of
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
 from zhgpt.config.derived import peak_learning_rate, warmup_steps
@@ -53,9 +54,11 @@ def run_facts(
     numbers: RunNumbers,
 ) -> dict[str, str]:
     """One line a subject, by name: model, parameters, compute, batch, length, data, optimizer, schedule, precision."""
+    options = describe_options(model, config.train.z_loss_coef)
     experts = describe_experts(model, config.train.ep_size)
     facts = {
         "model": describe_model(model),
+        **({"options": options} if options else {}),
         **({"experts": experts} if experts else {}),
         "parameters": f"{numbers.parameters:,} ({count_text(numbers.parameters)}): "
         f"{count_text(numbers.embedding_parameters)} in tables, "
@@ -140,6 +143,35 @@ def describe_model(model: ModelSection) -> str:
         f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, {heads}, feed-forward "
         f"{model.intermediate_size}, {vocabulary}"
     )
+
+
+RESIDUAL_INITS = {
+    "by_depth": "projections into the residual stream begin smaller by depth",
+    "plain": "projections into the residual stream begin as any matrix",
+    "zero": "projections into the residual stream begin at zero",
+}
+
+
+def describe_options(model: ModelSection, z_loss_coef: float) -> str:
+    """What is otherwise than the model type has it, in one line; empty for nothing."""
+    usual = type(model)(model_type=model.model_type)
+    parts = []
+    if position_embedding_of(model) != position_embedding_of(usual):
+        parts.append("rotary positions")
+    if model.rope_theta != usual.rope_theta:
+        parts.append(f"rope theta {model.rope_theta:g}")
+    if model.rope_scaling is not None:
+        parts.append(f"rope scaling {model.rope_scaling.rope_type} × {model.rope_scaling.factor:g}")
+    if query_key_norm_of(model) != query_key_norm_of(usual):
+        parts.append(f"queries and keys {'normalised' if model.use_qk_norm else 'not normalised'}")
+    parts += ["embedding norm"] * model.embedding_norm
+    if model.residual_init in RESIDUAL_INITS:
+        parts.append(RESIDUAL_INITS[model.residual_init])
+    if model.mup_base_width is not None:
+        ratio = model.hidden_size / model.mup_base_width
+        parts.append(f"muP from width {model.mup_base_width} (× {ratio:g}: matrices' learning rate / {ratio:g})")
+    parts += [f"z-loss {z_loss_coef:g}"] * bool(z_loss_coef)
+    return "; ".join(parts)
 
 
 def describe_experts(model: ModelSection, ep_size: int) -> str:

@@ -14,6 +14,7 @@ from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
 from zhgpt.config.health_section import HealthSection
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.config.rope_section import RopeScalingSection
 from zhgpt.config.schedule_section import ScheduleSection
 from zhgpt.config.section import RateOrAuto, Real, Section, Switch, Whole
 from zhgpt.config.stage_sections import BatchRampStage
@@ -68,14 +69,31 @@ class ModelSection(Section):
     multiple of 64 (SwiGLU has three matrices instead of two)."""
     max_position_embeddings: Whole | None = Field(default=None, gt=0)
     """Longest sequence the model is declared for. Left out: data.sequence_length."""
+    position_embedding: Literal["learned", "rope"] | None = None
+    """How positions enter: a learned vector each, or rotated queries and keys. Left out: learned for gpt2, else rope. gpt2
+    with rope exports as Starcoder2ForCausalLM."""
     rope_theta: Real = Field(default=10000.0, gt=0)
-    """Base of the rotary position embedding (llama, qwen3)."""
+    """Base of rotary positions."""
+    rope_scaling: RopeScalingSection | None = None
+    """Scaling of rotary positions for sequences longer than the original ones (docs/architecture_options.md). Left out: none."""
+    use_qk_norm: Switch | None = None
+    """Whether queries and keys are RMS-normalised per head. Left out: true for qwen3, else false. llama with it is qwen3 and
+    exports so, and the other way round; gpt2 with it exports to no class."""
     rms_norm_eps: Real = Field(default=1e-6, gt=0)
     """Epsilon of RMSNorm (llama, qwen3)."""
     layer_norm_epsilon: Real = Field(default=1e-5, gt=0)
     """Epsilon of LayerNorm (gpt2)."""
     initializer_range: Real = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights."""
+    residual_init: Literal["scaled", "by_depth", "plain", "zero"] = "scaled"
+    """First weights of the two matrices of a layer that write into the residual stream: all over sqrt(2 x layers) (GPT-2);
+    layer n's over sqrt(2 n), so that deeper layers begin smaller; like any matrix; zero, so that each layer begins as none."""
+    embedding_norm: Switch = False
+    """Whether the tokens' vectors are normalised as they enter. The export folds it into the table, so that a tied output
+    layer becomes a table of its own there."""
+    mup_base_width: Whole | None = Field(default=None, gt=0)
+    """hidden_size at which learning rate and initializer_range were found; wider models take them over, with first weights,
+    rates and logits scaled by width (muP, docs/architecture_options.md). Left out: no scaling by width."""
     tie_word_embeddings: Switch = True
     """Whether the output layer shares the embedding's weights."""
     attention_backend: Literal["auto", "reference", "sdpa", "flash2", "torch_varlen"] = "auto"
@@ -157,6 +175,9 @@ class TrainSection(Section):
     """Number format of the model's arithmetic. Gradients are accumulated in fp32 in any case."""
     activation_checkpointing: Switch = False
     """Whether blocks are computed again in the backward pass instead of kept: less memory, about a third more work."""
+    z_loss_coef: Real = Field(default=0.0, ge=0)
+    """Weight of the z-loss in training, the mean square of logsumexp(logits) over the targets, which keeps logits small (PaLM
+    takes 1e-4). Reported losses are without it. 0 switches it off."""
     initial_weights: str | None = None
     """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
     may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""

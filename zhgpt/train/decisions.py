@@ -15,7 +15,8 @@ from zhgpt.config.loading import load_run_config
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.distributed.local_launcher import count_gpus
-from zhgpt.model.shape import count_parameters, flops_per_token
+from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
+from zhgpt.model.transformers_class import describe_export
 from zhgpt.train.arguments import PretrainArguments
 from zhgpt.train.held_out_data import HeldOutSplit, held_out_splits
 from zhgpt.train.training_data import TrainingData, read_training_data
@@ -117,6 +118,10 @@ def describe_decisions(decisions: Decisions) -> str:
         decisions.model,
         composed,
         run_numbers(decisions),
-        notes=[*decisions.notes, *composition_notes(decisions.config, decisions.deepspeed_json)],
+        notes=[
+            *decisions.notes,
+            f"exports to {describe_export(decoder_shape(decisions.model))}",
+            *composition_notes(decisions.config, decisions.deepspeed_json),
+        ],
         warnings=run_warnings(decisions, accelerator),
     )

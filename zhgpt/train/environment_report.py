@@ -9,12 +9,12 @@ import torch
 
 from zhgpt import __version__
 from zhgpt.checkpoint.state import TrainState
-from zhgpt.config.description import describe_experts
+from zhgpt.config.description import describe_experts, describe_options
 from zhgpt.distributed.environment import read_slurm_job
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.model.attention import AttentionChoice
 from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
-from zhgpt.model.transformers_class import export_target
+from zhgpt.model.transformers_class import describe_export
 from zhgpt.train.decisions import Decisions, run_warnings
 from zhgpt.train.run_folder import now
 
@@ -55,8 +55,9 @@ def describe_environment(
         "attention_backend": {"name": attention.name, "passed_over": list(attention.reasons)},
         "optimizer": optimizer_note,
         "optimizer_groups": optimizer_groups,
+        "options": describe_options(decisions.model, config.train.z_loss_coef),
         "experts": describe_experts(decisions.model, config.train.ep_size),
-        "exports_to": str(export_target(decoder_shape(decisions.model))),
+        "exports_to": describe_export(decoder_shape(decisions.model)),
         "peak_tflops_per_rank": peak_tflops_per_rank,
         "peak_source": peak_source,
         "parameters": asdict(count_parameters(decisions.model)),

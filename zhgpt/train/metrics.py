@@ -53,6 +53,7 @@ FIELDS: dict[str, Field] = {
     "update_time": Field("share of the time (0 to 1)", "update", "speed/update_time"),
     "mfu": Field("share of peak FLOPs (0 to 1)", "MFU", "speed/mfu"),
     "peak_memory_bytes": Field("bytes", "peak memory of a rank", "memory/peak_bytes"),
+    "z_loss": Field("nats per token", "z-loss", "train/z_loss"),
     "router_loss": Field("1", "router losses", "experts/router_loss"),
     "expert_load_max": Field("times an even share", "largest load of an expert", "experts/load_max"),
     "expert_load_min": Field("times an even share", "smallest load of an expert", "experts/load_min"),

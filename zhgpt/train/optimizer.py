@@ -13,11 +13,12 @@ from zhgpt.config.optim_groups import group_name, roles_in_groups
 from zhgpt.config.schema import OptimSection
 from zhgpt.distributed.op_builds import building
 from zhgpt.distributed.process_group import Ranks
+from zhgpt.model.width_scaling import WidthMultipliers, width_multipliers
 from zhgpt.train.muon import Muon
 from zhgpt.train.parameter_roles import role_of
 
 
-def parameter_groups(module: nn.Module, optim: OptimSection) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, optim: OptimSection, width_ratio: float = 1.0) -> list[dict[str, Any]]:
     """The parameters by what they are (:mod:`zhgpt.train.parameter_roles`), with the settings of each group.
 
     Embeddings are matrices and decay as in GPT-2 and GPT-3's published settings; norms and biases do not. Experts that are
@@ -38,11 +39,38 @@ def parameter_groups(module: nn.Module, optim: OptimSection) -> list[dict[str, A
                 "weight_decay": settings.weight_decay,
             }
         )
+    groups = scaled_by_width(groups, module, width_ratio)
     if any(not getattr(parameter, "allreduce", True) for parameter in module.parameters()):
         from deepspeed.moe.utils import split_params_into_different_moe_groups_for_optimizer
 
         groups = split_params_into_different_moe_groups_for_optimizer(groups)
     return [group for group in groups if group["params"]]
+
+
+def scaled_by_width(groups: list[dict[str, Any]], module: nn.Module, width_ratio: float) -> list[dict[str, Any]]:
+    """Each group as it is, or cut by what the width makes of its parameters' rates (:mod:`zhgpt.model.width_scaling`).
+
+    Args:
+        groups: of `parameter_groups`.
+        module: that the parameters are of, before ZeRO-3 has taken it.
+        width_ratio: of :func:`zhgpt.model.width_scaling.width_multipliers`; at 1 nothing changes.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    found = []
+    for group in groups:
+        parts: dict[WidthMultipliers, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            multipliers = width_multipliers(names[parameter], parameter.dim(), width_ratio, group["algorithm"])
+            parts.setdefault(multipliers, []).append(parameter)
+        for multipliers, members in parts.items():
+            part = {**group, "params": members}
+            if multipliers.learning_rate != 1.0:
+                part["name"] = f"{group['name']}_by_width"
+                part["rate_factor"] = group["rate_factor"] * multipliers.learning_rate
+                part["weight_decay"] = group["weight_decay"] * multipliers.weight_decay
+                part["peak_learning_rate"] = group["peak_learning_rate"] * multipliers.learning_rate
+            found.append(part)
+    return found
 
 
 @dataclass(frozen=True)
@@ -52,15 +80,18 @@ class OptimizerChoice:
     name: str
     note: str
 
-    def build(self, module: nn.Module, optim: OptimSection, precision: str = "fp32") -> torch.optim.Optimizer:
+    def build(
+        self, module: nn.Module, optim: OptimSection, precision: str = "fp32", width_ratio: float = 1.0
+    ) -> torch.optim.Optimizer:
         """The optimizer over ``module``'s parameters; rates are set anew at each step.
 
         Args:
             module: whole, on its device, before DeepSpeed has it.
             optim: the run's section.
             precision: ``train.precision``; in bf16 Muon orthogonalises in bf16.
+            width_ratio: of `scaled_by_width`.
         """
-        return OPTIMIZERS[self.name](parameter_groups(module, optim), optim, precision)
+        return OPTIMIZERS[self.name](parameter_groups(module, optim, width_ratio), optim, precision)
 
 
 def _torch_adamw(groups: list[dict[str, Any]], optim: OptimSection, precision: str) -> torch.optim.Optimizer:

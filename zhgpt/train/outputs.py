@@ -235,6 +235,7 @@ def start_facts(report: dict[str, Any]) -> dict[str, str]:
         f"started by {report['launcher']}",
         "peak": f"{peak:.2f} TFLOPS a rank ({report['peak_source']})" if peak else report["peak_source"],
         "attention": attention["name"] + passed_over,
+        **({"options": report["options"]} if report.get("options") else {}),
         **({"experts": report["experts"]} if report.get("experts") else {}),
         "exports to": report["exports_to"],
         "optimizer": report["optimizer"],

@@ -143,7 +143,8 @@ def build(
     module, started_from = build_module(decisions, ranks, backend.name, from_nothing=checkpoint is None)
     module.to(ranks.device)
     choice = choose_optimizer(config.optim, decisions.deepspeed_json, ranks)
-    optimizer = choice.build(module, config.optim, config.train.precision)
+    width_ratio = decoder_shape(decisions.model).width_ratio
+    optimizer = choice.build(module, config.optim, config.train.precision, width_ratio)
     groups = list_groups(optimizer.param_groups)
     engine = build_engine(module, optimizer, deepspeed_config)
     if checkpoint is not None:
@@ -211,6 +212,7 @@ def build_module(
         attention_backend,
         activation_checkpointing=config.train.activation_checkpointing,
         ep_size=ep_size,
+        z_loss_coef=config.train.z_loss_coef,
     )
     initialise_weights(module, model, config.run.seed, ep_rank=ep_rank, ep_size=ep_size)
     if config.train.initial_weights is None or not from_nothing:

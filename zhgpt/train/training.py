@@ -14,6 +14,7 @@ from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.errors import DivergedError
+from zhgpt.model.head import split_losses
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.train.batches import MicroBatch
 from zhgpt.train.clock import Clock
@@ -97,6 +98,8 @@ class StepResult:
     """Before clipping, float64 scalar on the device; None where DeepSpeed computes it."""
     router_loss: torch.Tensor | None
     """Sum over this rank's micro-steps of what the routers' losses added, fp32 scalar on the device; None: no mixture."""
+    z_loss: torch.Tensor | None
+    """Sum over this rank's targets, weighted, fp32 scalar on the device; None: no z-loss."""
     updates: UpdateSums | None = None
     """How far the step moved each layer, where a metrics line is due and it is measured."""
 
@@ -106,8 +109,8 @@ def train_step(training: Training, step: int) -> StepResult:
 
     The loss handed to DeepSpeed is the sum of nats times (ranks x micro-steps) / targets of the global batch. DeepSpeed
     divides by the micro-steps and averages over the ranks, so the gradient is that of the mean over all targets, exactly,
-    also where the last sample of an epoch has fewer targets. The losses of routers are added as they are: their gradient is
-    the mean over ranks and micro-steps.
+    also where the last sample of an epoch has fewer targets. A z-loss is part of that sum. The losses of routers are added
+    as they are: their gradient is the mean over ranks and micro-steps.
     """
     plan, engine, config = training.plan, training.engine, training.config
     stage = plan.stage_at(step)
@@ -116,6 +119,7 @@ def train_step(training: Training, step: int) -> StepResult:
     rate = scheduled * training.spikes.state.rate_factor
     set_learning_rate(engine, rate)
     total: torch.Tensor | None = None
+    z_loss: torch.Tensor | None = None
     routers: torch.Tensor | None = None
     norm: torch.Tensor | None = None
     updates: UpdateSums | None = None
@@ -125,14 +129,13 @@ def train_step(training: Training, step: int) -> StepResult:
         if training.draws_random_numbers:
             seed_draws(config.run.seed, step, micro_step, training.ranks.rank)
         with training.times.of("forward"):
-            losses = forward(training, loaded.batch.to(training.ranks.device))
-        nats, router_loss = (losses, None) if losses.dim() == 0 else losses.unbind()
-        loss = nats * (plan.data_parallel_size * stage.gradient_accumulation_steps / loaded.targets)
+            losses = split_losses(forward(training, loaded.batch.to(training.ranks.device)))
+        loss = losses.objective * (plan.data_parallel_size * stage.gradient_accumulation_steps / loaded.targets)
         with training.times.of("backward"):
-            engine.backward(loss if router_loss is None else loss + router_loss)
-        total = nats.detach() if total is None else total + nats.detach()
-        if router_loss is not None:
-            routers = router_loss.detach() if routers is None else routers + router_loss.detach()
+            engine.backward(loss if losses.router_loss is None else loss + losses.router_loss)
+        total = losses.nats.detach() if total is None else total + losses.nats.detach()
+        z_loss = added(z_loss, losses.z_loss)
+        routers = added(routers, losses.router_loss)
         with training.times.of("update"):
             if engine.is_gradient_accumulation_boundary():
                 norm = clip_unpartitioned_gradients(engine, config.optim.gradient_clipping)
@@ -142,7 +145,7 @@ def train_step(training: Training, step: int) -> StepResult:
     assert total is not None
     balance_by_bias(engine.module)
     training.clock.lap_tokens += plan.tokens_before(step + 1) - plan.tokens_before(step)
-    return StepResult(total, loaded.targets, rate, norm, routers, updates)
+    return StepResult(total, loaded.targets, rate, norm, routers, z_loss, updates)
 
 
 def update(
@@ -162,9 +165,16 @@ def update(
     return probe.finish() if probe is not None and spike is None else None
 
 
+def added(total: torch.Tensor | None, loss: torch.Tensor | None) -> torch.Tensor | None:
+    """The running sum of a loss that there may be none of, without its graph."""
+    if loss is None:
+        return total
+    return loss.detach() if total is None else total + loss.detach()
+
+
 def forward(training: Training, inputs: MicroBatch) -> torch.Tensor:
-    """Sum of nats over the targets of one batch, fp32 scalar on the device; of a mixture in training (2,), with the
-    routers' losses."""
+    """The losses of one batch, on the device, as :func:`zhgpt.model.head.split_losses` takes them apart; in evaluation the
+    sum of nats over its targets, fp32 scalar."""
     losses: torch.Tensor = training.engine(
         inputs.tokens, labels=inputs.labels, position_ids=inputs.position_ids, document_ids=inputs.document_ids
     )
@@ -233,7 +243,7 @@ def measure(training: Training, done: int, result: StepResult) -> dict[str, Any]
         * training.clock.total_seconds
         / max(1, training.clock.total_tokens),
     }
-    record |= measure_routing(training, done, result)
+    record |= measure_z_loss(training, result) | measure_routing(training, done, result)
     if result.updates is not None:
         record |= result.updates.ratios(training.ranks)
     if held_back:
@@ -270,6 +280,14 @@ def lap_over_ranks(training: Training, local_nats: list[float]) -> tuple[list[fl
     if training.config.train.precision == "fp16":  # infinite where the loss scale was too high: no news of the run
         norms = [norm for norm in norms if math.isfinite(norm)]
     return losses, norms, cpu_seconds, [int(peak) for peak in peaks]
+
+
+def measure_z_loss(training: Training, result: StepResult) -> dict[str, float]:
+    """What the z-loss adds to the loss that is differentiated, a target, over all ranks; nothing where there is none."""
+    if result.z_loss is None:
+        return {}
+    (total,) = training.ranks.sums([float(result.z_loss)])
+    return {"z_loss": total / result.targets}
 
 
 def measure_routing(training: Training, done: int, result: StepResult) -> dict[str, float | int]:
