@@ -203,7 +203,8 @@ def _merged(one: _Counted, other: _Counted) -> _Counted:
     counts[at[known]] += other.counts[known]
     new = ~known
     places = at[new]
-    return _Counted(np.insert(one.codes, places, other.codes[new]), np.insert(counts, places, other.counts[new]))
+    codes: Any = np.insert(one.codes, places, other.codes[new])
+    return _Counted(codes, np.insert(counts, places, other.counts[new]))
 
 
 def _pairs(counted: _Counted, vocab_size: int) -> _Pairs:
