@@ -203,7 +203,7 @@ def _merged(one: _Counted, other: _Counted) -> _Counted:
     counts[at[known]] += other.counts[known]
     new = ~known
     places = at[new]
-    codes = np.insert(one.codes, places, other.codes[new]).astype(one.codes.dtype, copy=False)
+    codes: Any = np.insert(one.codes, places, other.codes[new])
     return _Counted(codes, np.insert(counts, places, other.counts[new]))
 
 
