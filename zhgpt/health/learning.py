@@ -18,13 +18,15 @@ RISE = 0.5
 def stuck_at_unigram(history: History) -> Sighting | None:
     """The loss is still at the unigram line, or above it, when it should long have passed it."""
     line = history.facts.unigram_loss
-    if line is None or history.step < PATIENCE_STEPS or _settled_since(history) > history.step - SETTLED_STEPS:
+    if line is None or history.step < PATIENCE_STEPS:
         return None
     held_out = history.now("valid_loss")
     value = held_out if held_out is not None else history.smooth[-1] if history.smooth else None
     limit = UNDER_THE_LINE * line
     if value is None or not math.isfinite(value) or min(value, history.smooth[-1]) < limit:
         return None  # a training loss below the line with a held-out loss above it is another illness
+    if _settled_since(history) > history.step - SETTLED_STEPS:
+        return None
     return Sighting(
         value,
         limit,
