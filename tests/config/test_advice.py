@@ -30,7 +30,7 @@ def warn(load_text: LoadText) -> Warn:
         accelerator: Accelerator = "cpu",
         sources: tuple[SourceReading, ...] = (),
     ) -> list[str]:
-        config = load_text("train.global_batch_size=4000", "train.steps=4000", *overrides)
+        config = load_text("train.global_batch_size=4000", "train.steps=4000", "optim.learning_rate=6e-4", *overrides)
         plan = plan_batch(config, world_size)
         numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens, sources)
         model = resolve_model(config, 32_000)

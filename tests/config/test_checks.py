@@ -16,11 +16,6 @@ LLAMA3 = ("model.rope_scaling.rope_type=llama3", "model.rope_scaling.factor=2")
 
 PROBLEMS = [
     (
-        ["train.global_batch_size=null"],
-        "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
-        "train.global_batch_size)",
-    ),
-    (
         ["train.global_batch_tokens=2048"],
         "train.global_batch_tokens 2048 and train.global_batch_size 16 are both given: keep one, set the other to null",
     ),

@@ -22,7 +22,7 @@ NUMBERS = RunNumbers(
 @pytest.fixture
 def text(load_text: LoadText) -> str:
     """The description of a small run."""
-    config = load_text("run.name=small", "model.num_key_value_heads=4")
+    config = load_text("run.name=small", "model.num_key_value_heads=4", "optim.learning_rate=6e-4")
     plan = plan_batch(config, 2)
     composed = compose_deepspeed_config(config, {"zero_optimization": {"stage": 2}}, plan, accelerator="cpu")
     model = resolve_model(config, 8000)
@@ -104,7 +104,8 @@ def test_options_in_one_line_and_nothing_where_all_is_usual(load_text: LoadText)
     ],
 )
 def test_a_schedule_in_one_line(load_text: LoadText, name: str, line: str) -> None:
-    assert describe_schedule(load_text(f"schedule.name={name}")) == line
+    config = load_text(f"schedule.name={name}")
+    assert describe_schedule(config, plan_batch(config, 1)) == line
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ VALUES = [
     ("optim.betas=[0.9, 1.0]", "both values must be at least 0 and less than 1, found [0.9, 1.0]"),
     ("train.precision=bf61", "expected fp32, bf16 or fp16, found 'bf61'; did you mean bf16?"),
     ("train.precision=16", "expected fp32, bf16 or fp16, found 16; did you mean fp16?"),
-    ("schedule.name=linear", "expected cosine, wsd or constant, found 'linear'"),
+    ("schedule.name=linear", "expected cosine, wsd, constant or range_test, found 'linear'"),
     ("optim.name=moun", "expected adamw or muon, found 'moun'; did you mean muon?"),
     ("log.tensorboard=1", "expected true or false, found 1"),
     ("log.tensorboard=yes", "expected true or false, found 'yes'"),
@@ -149,7 +149,7 @@ def test_a_missing_section_says_which_keys_it_needs(refusal: Refusal) -> None:
 def test_a_key_that_is_no_word_is_refused(refusal: Refusal) -> None:
     assert refusal(text="data: {train: x, 7: 8}\ntrain: {steps: 3, global_batch_size: 8}") == (
         "run.yaml line 1: unknown key data.7; section data has train, blend, temperature, phases, sequence_length, "
-        "packing, order, prefetch, tokenizer, attend_across_documents"
+        "sequence_length_warmup, packing, order, prefetch, tokenizer, attend_across_documents"
     )
 
 

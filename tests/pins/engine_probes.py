@@ -84,6 +84,15 @@ def bf16_zero1_with_fp32_accumulation_is_another_class(_folder: Path) -> bool:
     return type(engine.optimizer).__name__ == "BF16_Optimizer"
 
 
+def another_accumulation_ends_the_step_in_mid_batch(_folder: Path) -> bool:
+    """After three steps of one micro-step, the next one of two ends with its first: the count is that of the process."""
+    engine = start(1, train_batch_size=2 * torch.distributed.get_world_size())
+    for _ in range(3):
+        step(engine)
+    engine.set_train_batch_size(2 * engine.train_batch_size())
+    return bool(engine.is_gradient_accumulation_boundary())
+
+
 def no_gradient_norm_without_zero(_folder: Path) -> bool:
     engine = start()
     step(engine)
@@ -219,6 +228,7 @@ GROUPS: dict[str, tuple[Probe, ...]] = {
         bf16_without_zero_steps_twice,
         bf16_without_zero_refuses_fp32_accumulation,
         bf16_zero1_with_fp32_accumulation_is_another_class,
+        another_accumulation_ends_the_step_in_mid_batch,
         no_gradient_norm_without_zero,
         the_norm_without_zero_is_summed_in_fp32,
         offload_refuses_torch_adamw,
