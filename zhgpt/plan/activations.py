@@ -57,9 +57,7 @@ def activations(
     tokens = micro_batch_size * sequence_length
     half = 4 if precision == "fp32" else 2
     stream = 4 if autocast else half
-    layers = [
-        tokens * _layer_bytes(shape, layer, half, stream, kernels) for layer in range(shape.num_hidden_layers)
-    ]
+    layers = [tokens * _layer_bytes(shape, layer, half, stream, kernels) for layer in range(shape.num_hidden_layers)]
     shared = tokens * (2 * INDEX_BYTES + (0 if shape.learned_positions else 4 * shape.head_dim))
     final_norm = tokens * _norm_bytes(shape, shape.hidden_size, 1, stream, kernels)
     inputs = tokens * shape.hidden_size * stream
@@ -112,6 +110,8 @@ def _feed_forward_bytes(shape: DecoderShape, layer: int, half: int) -> float:
         return (4 if shape.gated_feed_forward else 2) * shape.intermediate_size * half
     moe = shape.moe
     passed = moe.num_experts_per_tok + moe.n_shared_experts + (1 if moe.use_residual else 0)
-    routed = moe.num_experts_per_tok * shape.hidden_size * half * 2  # sorted inputs, and outputs before they are weighted
+    routed = (
+        moe.num_experts_per_tok * shape.hidden_size * half * 2
+    )  # sorted inputs, and outputs before they are weighted
     router = 4 * (shape.hidden_size + 3 * shape.experts[layer])
     return passed * (4 if shape.gated_feed_forward else 2) * shape.expert_size * half + routed + router

@@ -21,9 +21,7 @@ from zhgpt.plan.step_time import Constants, predict_step
 
 HERE = Path(__file__).parent
 POINTS, CONSTANTS = HERE / "calibration_points.json", HERE / "constants.json"
-STARTING_POINT = Constants(
-    matmul=0.8, narrow=150.0, traffic=3.0, launch_seconds=1e-4, overlap=0.5, link=0.6
-)
+STARTING_POINT = Constants(matmul=0.8, narrow=150.0, traffic=3.0, launch_seconds=1e-4, overlap=0.5, link=0.6)
 LOWER = Constants(matmul=0.3, narrow=1.0, traffic=0.5, launch_seconds=1e-6, overlap=0.05, link=0.1)
 UPPER = Constants(matmul=1.0, narrow=1500.0, traffic=12.0, launch_seconds=2e-3, overlap=1.0, link=0.95)
 PRIOR_WEIGHT = 0.02

@@ -202,16 +202,18 @@ def state_bytes(parameters: int, layout: Layout, ranks: int) -> StateBytes:
     bucket = float(layout.key("reduce_bucket_size", ZERO_BUCKET))
     if layout.stage == 0:
         reduction = min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES if ranks > 1 else 0
-        gradients = GRADIENT_BYTES * parameters
+        gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, ADAM_BYTES * parameters, 0, gradients, gradients, reduction, 0)
     optimizer = (MASTER_BYTES + ADAM_BYTES) * split
     if layout.bf16_optimizer:
         # fp32 gradients of everything stay; the reduction lays a bucket side by side and casts it to bf16.
-        reduction = (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET) if ranks > 1 else 0
-        gradients = GRADIENT_BYTES * parameters
+        reduction = (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)  # on one rank, too
+        gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, optimizer, gradients, 2 * parameters, 0, reduction, 0)
     gradients = GRADIENT_BYTES * split
-    buckets = min(bucket, parameters) * layout.weight_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
+    buckets = (
+        min(bucket, parameters) * layout.weight_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
+    )
     if layout.stage == 3:
         weights = layout.weight_bytes * split
         state = StateBytes(weights, optimizer, gradients, 0, 0, buckets, gradients)

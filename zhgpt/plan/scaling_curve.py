@@ -1,12 +1,14 @@
-"""Bits per byte to expect of a model of some size after some tokens: a curve through our own runs, and its limits.
+"""Bits per byte to expect of a model of some size after some tokens: a published shape, its level from our own runs.
 
-The form is Hoffmann et al. 2022's (arXiv 2203.15556, approach 3): E + A / parameters^a + B / tokens^b, with their exponents
-a = 0.34 and b = 0.28. E, A and B are fitted to the runs in scaling_runs.json, none below 0. Tokens that are read again count
-less and less, as Muennighoff et al. 2023 (arXiv 2305.16264) found: R repeats of U tokens are worth
-U (1 + 15.4 (1 - exp(-R / 15.4))).
+E + scale (A / parameters^a + B / tokens^b), with A, B, a and b as Hoffmann et al. 2022 fitted them (arXiv 2203.15556,
+approach 3); E and the scale, both at least 0, are fitted to the runs in scaling_runs.json. Few small runs cannot tell how
+much is owed to parameters and how much to tokens, so that proportion is taken from those who had four hundred.
 
-The runs are small. Beyond ten times their parameters or tokens the curve is an extrapolation and says so, with a band: what
-other exponents, which fit the same runs nearly as well, give there.
+Tokens that are read again count less and less, as Muennighoff et al. 2023 (arXiv 2305.16264) found: R repeats of U tokens
+are worth U (1 + 15.4 (1 - exp(-R / 15.4))).
+
+Beyond ten times the runs' parameters or tokens the number is an extrapolation and says so, with a band: what other shapes,
+which fit the same runs about as well, give there.
 
 ``python -m zhgpt.plan.scaling_curve`` fits anew, leaving the largest run out, and prints its error.
 """
@@ -21,9 +23,28 @@ from functools import cache
 from pathlib import Path
 
 RUNS = Path(__file__).parent / "scaling_runs.json"
-EXPONENTS = (0.34, 0.28)
-OTHER_EXPONENTS = tuple((a, b) for a in (0.26, 0.34, 0.42) for b in (0.20, 0.28, 0.36))
-"""Around Hoffmann's: a third of the way to Kaplan's and as far to the other side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What parameters and tokens are worth to each other: A / parameters^a + B / tokens^b."""
+
+    size: float
+    size_exponent: float
+    data: float
+    data_exponent: float
+
+    def at(self, parameters: float, tokens: float) -> float:
+        """The sum, before it is scaled."""
+        return self.size / parameters**self.size_exponent + self.data / tokens**self.data_exponent
+
+
+HOFFMANN = Shape(406.4, 0.34, 410.7, 0.28)
+OTHER_SHAPES = (
+    Shape(482.01, 0.3478, 2085.43, 0.3658),  # Besiroglu et al. 2024 (arXiv 2404.10102), from the same data
+    Shape(0.0, 0.34, 410.7, 0.28),  # as if only tokens counted
+    Shape(0.0, 0.3478, 2085.43, 0.3658),
+)
 REPEATS_WORTH = 15.4
 """Muennighoff et al. 2023: the number of repeats at which another one is worth a third of the first."""
 FAR = 10.0
@@ -49,17 +70,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """E + A / parameters^a + B / tokens^b."""
+    """floor + scale x shape."""
 
     floor: float
-    size: float
-    data: float
-    size_exponent: float
-    data_exponent: float
+    scale: float
+    shape: Shape
 
     def at(self, parameters: float, tokens: float) -> float:
         """Bits per byte."""
-        return self.floor + self.size / parameters**self.size_exponent + self.data / tokens**self.data_exponent
+        return self.floor + self.scale * self.shape.at(parameters, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,41 +108,29 @@ def largest(runs: Sequence[Run]) -> Run:
     return max(runs, key=lambda run: run.parameters * run.tokens)
 
 
-def fit_curve(runs: Sequence[Run], exponents: tuple[float, float] = EXPONENTS) -> Curve:
-    """Least squares for E, A and B, none below 0.
-
-    The problem is linear once the exponents are fixed; where a coefficient would be negative it is held at 0 and the others
-    are fitted again, over all seven choices, which for three unknowns is exact.
-    """
-    import numpy as np
-
-    a, b = exponents
-    columns = np.array([[1.0, run.parameters**-a, run.tokens**-b] for run in runs])
-    target = np.array([run.bits_per_byte for run in runs])
-    best: tuple[float, list[float]] | None = None
-    for chosen in range(1, 8):
-        picked = [index for index in range(3) if chosen >> index & 1]
-        found = np.linalg.lstsq(columns[:, picked], target, rcond=None)[0]
-        if (found < 0).any():
-            continue
-        error = float(np.square(columns[:, picked] @ found - target).sum())
-        if best is None or error < best[0]:
-            weights = [0.0, 0.0, 0.0]
-            for index, value in zip(picked, found, strict=True):
-                weights[index] = float(value)
-            best = error, weights
-    assert best is not None, "one column alone always has a positive coefficient"
-    return Curve(*best[1], a, b)
+def fit_curve(runs: Sequence[Run], shape: Shape = HOFFMANN) -> Curve:
+    """Least squares for floor and scale, neither below 0: a straight line through (shape, bits per byte)."""
+    xs = [shape.at(run.parameters, run.tokens) for run in runs]
+    ys = [run.bits_per_byte for run in runs]
+    x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
+    spread = sum((x - x_mean) ** 2 for x in xs)
+    slope = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True)) / spread
+    if slope < 0:
+        return Curve(y_mean, 0.0, shape)
+    floor = y_mean - slope * x_mean
+    if floor < 0:
+        return Curve(0.0, sum(x * y for x, y in zip(xs, ys, strict=True)) / sum(x * x for x in xs), shape)
+    return Curve(floor, slope, shape)
 
 
 @cache
 def committed_curves() -> tuple[Curve, tuple[Curve, ...], float, int, int]:
-    """The curve, those with other exponents, its largest error, and the runs' most parameters and tokens."""
+    """The curve, those of other shapes, its largest error, and the runs' most parameters and tokens."""
     runs = load_runs()
     fitted = [run for run in runs if run is not largest(runs)]
     curve = fit_curve(fitted)
     error = max(abs(curve.at(run.parameters, run.tokens) / run.bits_per_byte - 1) for run in runs)
-    others = tuple(fit_curve(fitted, exponents) for exponents in OTHER_EXPONENTS)
+    others = tuple(fit_curve(fitted, shape) for shape in OTHER_SHAPES)
     return curve, others, error, max(run.parameters for run in runs), max(run.tokens for run in runs)
 
 
@@ -158,8 +165,11 @@ def main() -> None:
     runs = load_runs()
     aside = largest(runs)
     curve = fit_curve([run for run in runs if run is not aside])
-    a, b = EXPONENTS
-    print(f"bits per byte = {curve.floor:.4f} + {curve.size:.4g} / parameters^{a} + {curve.data:.4g} / tokens^{b}\n")
+    shape = curve.shape
+    print(
+        f"bits per byte = {curve.floor:.4f} + {curve.scale:.4f} ({shape.size} / parameters^{shape.size_exponent} + "
+        f"{shape.data} / tokens^{shape.data_exponent})\n"
+    )
     print("| Run | Parameters | Tokens | Bits per byte | Curve | Error |")
     print("|---|---:|---:|---:|---:|---:|")
     for run in runs:

@@ -17,6 +17,8 @@ from zhgpt.plan.memory import Layout, split_parameters
 
 UPDATE_BYTES = 32
 """A parameter's way through Adam: read gradient, master, two moments; write master, moments, 16-bit weight."""
+HOST_MEMORY_BANDWIDTH, PCIE_BANDWIDTH = 100e9, 20e9
+"""Of a host, all ranks together, and of one GPU's way to it, bytes a second: assumptions, not measured here."""
 LOGIT_BYTES = 26
 """A logit's way through the chunked loss: written in 16 bits, read and written in fp32 for the cast and the softmax, read
 for the slope, and the slope read by two products."""
@@ -133,17 +135,13 @@ def _update_seconds(model: ModelSection, layout: Layout, cluster: Cluster) -> fl
     """Adam on this rank's part; offloaded, its gradients and weights cross the bus and the host's memory does the work."""
     dense, experts = split_parameters(model, layout.ep_size)
     if layout.stage == 0:
-        mine = dense + experts
+        mine = float(dense + experts)
     else:
         mine = dense / layout.world_size + experts / max(1, layout.world_size // layout.ep_size)
     if not layout.optimizer_offloaded:
         return mine * UPDATE_BYTES / cluster.gpu.memory_bandwidth
     host = HOST_MEMORY_BANDWIDTH / cluster.gpus_per_node
     return mine * (UPDATE_BYTES / host + (4 + layout.weight_bytes) / PCIE_BANDWIDTH)
-
-
-HOST_MEMORY_BANDWIDTH, PCIE_BANDWIDTH = 100e9, 20e9
-"""Of a host, all ranks together, and of one GPU's way to it, bytes a second: assumptions, not measured here."""
 
 
 def _communication(
