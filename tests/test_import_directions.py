@@ -42,7 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.document_costs"),
         *("zhgpt.train.metrics", "zhgpt.train.run_folder"),
     },
-    "zhgpt.plan": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA},
+    "zhgpt.plan": {  # arithmetic, and short runs as processes; torch only to measure this machine's CPU
+        *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA),
+        "zhgpt.train.throughput",
+    },
     "zhgpt.cli": {"zhgpt", DATA},
     "launch": {"zhgpt.cli"},
 }

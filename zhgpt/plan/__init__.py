@@ -1,1 +1,1 @@
-"""What a run will need and reach, known before it starts."""
+"""What a run will take and give, said before it starts: memory, time, money, and what may be expected of the model."""

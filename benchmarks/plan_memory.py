@@ -1,0 +1,45 @@
+"""Planned memory against what real DeepSpeed ranks take on the CPU: ``python -m benchmarks.plan_memory``.
+
+One row a cell: ZeRO stage, precision, ranks, micro batch, accumulation, checkpointing; a 23M-parameter model. Measured is the
+peak of a rank's resident memory above what it held after a small model had been through the same engine.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+
+def main() -> None:
+    """Measures every cell and prints the table."""
+    from ranks import Ranks
+
+    pool = Ranks()
+    print(
+        "| Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB | Error |"
+    )
+    print("|---:|---|---:|---:|---:|---|---:|---:|---:|")
+    shapes = ((1, 1, False), (1, 2, False), (4, 1, False), (4, 1, True))
+    try:
+        for world_size in (2, 1):
+            for micro, accumulation, checkpointing in shapes:
+                cells = [
+                    (precision, stage, micro, accumulation, checkpointing)
+                    for precision in ("fp32", "bf16")
+                    for stage in (0, 1, 2, 3)
+                ]
+                found = pool.results("measured_memory:compare", cells, world_size=world_size, timeout=3600)[0]
+                for (precision, stage, *_), row in zip(cells, found, strict=True):
+                    error = 100 * (row["predicted"] / row["measured"] - 1)
+                    print(
+                        f"| {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
+                        f"{'yes' if checkpointing else 'no'} | {row['measured'] / 1e6:.0f} | {row['predicted'] / 1e6:.0f} | "
+                        f"{error:+.1f} % |",
+                        flush=True,
+                    )
+    finally:
+        pool.close()
+
+
+if __name__ == "__main__":
+    main()
