@@ -8,8 +8,8 @@ from typing import Any
 
 from zhgpt.config.advice import RunNumbers, warnings_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
-from zhgpt.config.derived import resolve_schedule
 from zhgpt.config.deepspeed_json import compose_deepspeed_config
+from zhgpt.config.derived import resolve_schedule
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.config.zero_rules import Accelerator
