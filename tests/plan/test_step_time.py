@@ -1,6 +1,8 @@
 """The step-time model: published throughputs, and what must hold whatever its constants are."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,14 @@ def test_checkpointing_costs_a_forward_pass() -> None:
 
 def test_a_gpu_without_bf16_units_is_slow_in_bf16() -> None:
     assert step(gpu="V100").total > 4 * step(gpu="L20").total
+
+
+def test_the_document_reports_every_row_predicted_without_itself() -> None:
+    text = Path("docs/plan.md").read_text(encoding="utf-8")
+    for point in load_points():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {point.label} |")]
+        measured, left_out, error = (cell.strip() for cell in row.split("|")[3:6])
+        assert float(measured.replace(",", "")) == point.tokens_per_second_per_gpu
+        ratio = float(left_out.replace(",", "")) / point.tokens_per_second_per_gpu
+        assert float(error.rstrip(" %")) == pytest.approx(100 * (ratio - 1), abs=0.06)
+    assert float(re.findall(r"Median of the absolute errors\*\* \| \| \| \| ([\d.]+) %", text)[0]) <= 15

@@ -85,7 +85,12 @@ def _print_memory(prediction: "Prediction") -> None:
     rows.append((f"all, of {device / GIB:.0f}", f"{memory.total / GIB:.2f}"))
     if memory.host_bytes:
         rows.append(("in the host's memory", f"{memory.host_bytes / GIB:.2f}"))
-    moment = {"loss": "while the loss is computed", "backward": "in the backward pass", "step": "in the update"}
+    moment = {
+        "loss": "while the loss is computed",
+        "recompute": "when a layer is computed again",
+        "backward": "in the backward pass",
+        "step": "in the update",
+    }
     print_table((f"memory of a rank, {moment[memory.moment]}", "GiB"), rows)
 
 
@@ -134,6 +139,5 @@ def _print_quality(prediction: "Prediction") -> None:
     elif expectation.extrapolated is None:
         said = f"{expectation.bits_per_byte:.2f} ({band})"
     else:
-        said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs (the curve says "
-        said += f"{expectation.bits_per_byte:.2f})"
+        said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
     typer.echo(f"  {'bits per byte':<21} {said}")

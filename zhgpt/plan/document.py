@@ -93,7 +93,7 @@ def _comments(proposal: Proposal, command: str) -> list[str]:
     batch, where = plan.batch, f"{plan.cluster.world_size} x {plan.cluster.gpu.name}"
     state = "estimates; not run on a GPU yet" if plan.estimate else "predictions"
     return [
-        f"# {count_text(plan.count.total)} parameters at a vocabulary of {plan.text.vocab_size}: {duration_text(plan.seconds)} "
+        f"# {count_text(plan.count.total)} parameters at a vocabulary of {plan.text.vocab_size}; {duration_text(plan.seconds)} "
         f"on {where}. Loads as Qwen3ForCausalLM.",
         f"# Written by {command}",
         "#",

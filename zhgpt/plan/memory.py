@@ -80,7 +80,8 @@ class MemoryPlan:
 
     Attributes:
         parts: what lies there then, by name.
-        moment: "loss" (the end of the forward pass), "backward" or "step".
+        moment: "loss" (the end of the forward pass), "recompute" (a checkpointed layer computed again, first in the backward
+            pass), "backward" (its end) or "step".
         host_bytes: what is offloaded to the host, a rank.
     """
 
@@ -169,9 +170,8 @@ def plan_memory(
         kernels=layout.kernels,
     )
     moments = {
-        "loss": _parts_at("loss", model, layout, dense_state, expert_state, held),
-        "backward": _parts_at("backward", model, layout, dense_state, expert_state, held),
-        "step": _parts_at("step", model, layout, dense_state, expert_state, held),
+        moment: _parts_at(moment, model, layout, dense_state, expert_state, held)
+        for moment in ("loss", "recompute", "backward", "step")
     }
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     parts = {name: size for name, size in moments[moment].items() if size > 0}
@@ -247,7 +247,7 @@ def _parts_at(
     moment: str, model: ModelSection, layout: Layout, dense: StateBytes, experts: StateBytes, held: Activations
 ) -> dict[str, float]:
     """What lies on the device at one moment of the last micro-step."""
-    accumulates = layout.accumulation > 1
+    accumulates, early = layout.accumulation > 1, moment in ("loss", "recompute")
     states = {"": dense, "experts": experts}
     parts: dict[str, float] = {
         "parameters": dense.weights,
@@ -259,8 +259,8 @@ def _parts_at(
         "experts": experts.weights + experts.optimizer,
     }
     for name, state in states.items():
-        during = state.held_gradients + (state.accumulated if accumulates or moment != "loss" else 0.0)
-        if moment != "loss":
+        during = state.held_gradients + (state.accumulated if accumulates or not early else 0.0)
+        if not early:
             during = state.held_gradients + max(during - state.held_gradients, state.late_gradients)
         parts["experts" if name else "gradients"] += during
         if moment == "backward" or layout.stage == 3:
@@ -270,6 +270,9 @@ def _parts_at(
     if moment == "loss":
         parts["activations"] = held.kept
         parts["logits"] = held.logits + held.head_gradient
+    elif moment == "recompute":
+        parts["activations"] = held.kept + held.layer
+        parts["logits"] = held.head_gradient
     elif moment == "backward":
         parts["activations"] = held.layer
     if moment != "step":

@@ -22,9 +22,6 @@ from zhgpt.plan.step_time import Constants, StepTime, predict_step
 
 USED_SHARE = 0.95
 """Of the hours, what training gets; the rest goes to the start, evaluations and checkpoints (an assumption)."""
-BYTES_PER_TOKEN = 4.5
-"""Of Chinese UTF-8 text at a vocabulary of 32,000, where no dataset says it: an assumption (at 8,192 ids 4.1 to 4.8 were
-measured)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from zhgpt.model.shape import count_parameters, flops_per_token
 from zhgpt.plan.calibration import load_constants
 from zhgpt.plan.gpus import Cluster
 from zhgpt.plan.memory import Layout, layout_of, plan_memory
-from zhgpt.plan.predict import BYTES_PER_TOKEN, USED_SHARE, Prediction, Text, Wishes, predict
+from zhgpt.plan.predict import USED_SHARE, Prediction, Text, Wishes, predict
+from zhgpt.plan.scaling_curve import BYTES_PER_TOKEN
 from zhgpt.plan.step_time import predict_step
 
 

@@ -7,8 +7,8 @@ much is owed to parameters and how much to tokens, so that proportion is taken f
 Tokens that are read again count less and less, as Muennighoff et al. 2023 (arXiv 2305.16264) found: R repeats of U tokens
 are worth U (1 + 15.4 (1 - exp(-R / 15.4))).
 
-Beyond ten times the runs' parameters or tokens the number is an extrapolation and says so, with a band: what other shapes,
-which fit the same runs about as well, give there.
+Beyond ten times the runs' parameters or tokens the number is an extrapolation and says so, with a band: what other readings
+of the same runs give there, and Hoffmann's own loss, in nats a token, taken over without a run of ours.
 
 ``python -m zhgpt.plan.scaling_curve`` fits anew, leaving the largest run out, and prints its error.
 """
@@ -45,6 +45,11 @@ OTHER_SHAPES = (
     Shape(0.0, 0.34, 410.7, 0.28),  # as if only tokens counted
     Shape(0.0, 0.3478, 2085.43, 0.3658),
 )
+HOFFMANN_FLOOR = 1.69
+"""Nats a token that no model gets below, in the same fit: it ties the floor to the rest of the shape."""
+BYTES_PER_TOKEN = 4.5
+"""Of Chinese UTF-8 text at a vocabulary of 32,000, where no dataset says it: an assumption (at 8,192 ids 4.1 to 4.8 were
+measured). It turns Hoffmann's nats a token into bits per byte, too."""
 REPEATS_WORTH = 15.4
 """Muennighoff et al. 2023: the number of repeats at which another one is worth a third of the first."""
 FAR = 10.0
@@ -123,6 +128,13 @@ def fit_curve(runs: Sequence[Run], shape: Shape = HOFFMANN) -> Curve:
     return Curve(floor, slope, shape)
 
 
+def tied_curve(runs: Sequence[Run]) -> Curve:
+    """Least squares for the scale alone, with Hoffmann's floor at the same scale."""
+    xs = [HOFFMANN_FLOOR + HOFFMANN.at(run.parameters, run.tokens) for run in runs]
+    scale = sum(x * run.bits_per_byte for x, run in zip(xs, runs, strict=True)) / sum(x * x for x in xs)
+    return Curve(scale * HOFFMANN_FLOOR, scale, HOFFMANN)
+
+
 @cache
 def committed_curves() -> tuple[Curve, tuple[Curve, ...], float, int, int]:
     """The curve, those of other shapes, its largest error, and the runs' most parameters and tokens."""
@@ -130,7 +142,9 @@ def committed_curves() -> tuple[Curve, tuple[Curve, ...], float, int, int]:
     fitted = [run for run in runs if run is not largest(runs)]
     curve = fit_curve(fitted)
     error = max(abs(curve.at(run.parameters, run.tokens) / run.bits_per_byte - 1) for run in runs)
-    others = tuple(fit_curve(fitted, shape) for shape in OTHER_SHAPES)
+    shapes = [fit_curve(fitted, shape) for shape in OTHER_SHAPES]
+    bits = 1 / (math.log(2) * BYTES_PER_TOKEN)
+    others = (*shapes, tied_curve(fitted), Curve(HOFFMANN_FLOOR * bits, bits, HOFFMANN))
     return curve, others, error, max(run.parameters for run in runs), max(run.tokens for run in runs)
 
 

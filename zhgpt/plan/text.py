@@ -5,7 +5,8 @@ from __future__ import annotations
 from megatron_style_data.manifest import Manifest, load_manifest, path_manifest
 from zhgpt.config.data_section import DataSection
 from zhgpt.errors import SettingError
-from zhgpt.plan.predict import BYTES_PER_TOKEN, Text
+from zhgpt.plan.predict import Text
+from zhgpt.plan.scaling_curve import BYTES_PER_TOKEN
 
 VOCAB_SIZE = 32_000
 """Where neither a dataset nor the recipe nor the user says it."""
