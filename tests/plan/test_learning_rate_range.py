@@ -37,7 +37,7 @@ def test_a_loss_that_ends_as_nan_ends_the_curve_and_says_where_it_diverged() -> 
     result = read_range(records)
     assert len(result.rates) == 90
     assert result.diverged == records[90]["learning_rate"]
-    assert "the loss was above the first" in describe_range(result)[0]
+    assert "it was back where it began" in describe_range(result)[0]
 
 
 def test_the_lines_name_the_setting_and_what_auto_would_take() -> None:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from zhgpt.errors import SettingError
 
-SMOOTHING = 0.9
-"""Weight of the past in the running mean of the losses."""
+MEMORY = 0.1
+"""How far back the running mean of the losses looks, as a share of the test: it lags by as much, whatever the steps."""
 
 SAFETY = 4.0
 """The suggestion lies this factor below the rate with the lowest loss. Measured: docs/schedules.md."""
@@ -35,9 +35,9 @@ class RangeResult:
         rates: of each step.
         losses: of each step, nats a token.
         smoothed: running mean of the losses, the first ones corrected for having no past.
-        steepest: the rate at which the smoothed loss falls fastest.
+        steepest: the rate at which the running mean falls fastest, over a twentieth of the test to each side.
         lowest: the rate at which it is lowest.
-        diverged: the rate of the first step whose loss was not finite or above the first; None: no step was.
+        diverged: the rate at which the running mean was back above where it began, or a loss was not finite; None: neither.
         suggestion: `lowest` / `SAFETY`, to two digits.
     """
 
@@ -130,9 +130,11 @@ def read_range(records: Sequence[Mapping[str, Any]]) -> RangeResult:
             f"the loss never fell by {100 * SHARE_LEARNT:g} % in the test ({losses[0]:.3f} first, {smoothed[at]:.3f} at best): "
             "raise --highest or take more --steps"
         )
-    slopes = [smoothed[step + 1] - smoothed[step - 1] for step in range(1, max(2, at))]
-    steepest = 1 + min(range(len(slopes)), key=lambda step: slopes[step])
-    above = [rate for rate, loss in pairs[at:] if not loss <= losses[0]]
+    span = max(1, len(finite) // 20)
+    slopes = {step: smoothed[step + span] - smoothed[step - span] for step in range(span, len(finite) - span)}
+    steepest = min(slopes, key=lambda step: slopes[step])
+    above = [rates[step] for step in range(at, len(finite)) if smoothed[step] > smoothed[0]]
+    above += [rate for rate, _ in pairs[len(finite) :]]
     return RangeResult(
         rates=rates,
         losses=losses,
@@ -151,7 +153,7 @@ def describe_range(result: RangeResult, usual: float | None = None) -> list[str]
         result: of the test.
         usual: what `optim.learning_rate: auto` gives for the whole run, to compare.
     """
-    diverged = f"at {result.diverged:.2g} the loss was above the first" if result.diverged else "nothing diverged"
+    diverged = f"at {result.diverged:.2g} it was back where it began" if result.diverged else "nothing diverged"
     if result.lowest == result.rates[-1]:
         diverged = "the loss still fell at the last step: raise --highest for a limit"
     lines = [
@@ -193,8 +195,8 @@ def _until_not_finite(pairs: Sequence[tuple[float, float]]) -> Sequence[tuple[fl
 
 
 def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:
-    means, mean = [], 0.0
+    means, mean, past = [], 0.0, 1 - 1 / (MEMORY * len(losses))
     for step, loss in enumerate(losses):
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        means.append(mean / (1 - SMOOTHING ** (step + 1)))
+        mean = past * mean + (1 - past) * loss
+        means.append(mean / (1 - past ** (step + 1)))
     return tuple(means)
