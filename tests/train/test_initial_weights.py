@@ -9,6 +9,7 @@ from tiny import Tiny, metrics
 
 from zhgpt.checkpoint.consolidated import load_consolidated
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.config.rope_section import RopeScalingSection
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, SettingError
 from zhgpt.model.initialise import initialise_weights
@@ -52,6 +53,18 @@ def test_the_same_model_starts_where_the_other_run_ended(dense_run: Path) -> Non
     said = load_initial_weights(module, saved.model, str(dense_run), ep_rank=0, ep_size=1)
     assert torch.equal(logits(module), logits(expected))
     assert "(step 8): the same model" in said
+
+
+def test_a_run_for_longer_sequences_starts_from_one_for_shorter_ones(dense_run: Path) -> None:
+    saved = load_consolidated(dense_run)
+    scaling = RopeScalingSection(rope_type="linear", factor=4.0)
+    longer = saved.model.model_copy(update={"rope_scaling": scaling, "max_position_embeddings": 128})
+    module = fresh(longer)
+    load_initial_weights(module, longer, str(dense_run), ep_rank=0, ep_size=1)
+    assert all(torch.equal(weight, saved.state_dict[name]) for name, weight in module.state_dict().items())
+    normed = saved.model.model_copy(update={"embedding_norm": True})
+    with pytest.raises(SettingError, match=r"model\.embedding_norm is True but was False there"):
+        load_initial_weights(fresh(normed), normed, str(dense_run), ep_rank=0, ep_size=1)
 
 
 @pytest.mark.parametrize("settings", [{}, {"layer": "deepspeed"}, {"decoder_sparse_step": 2}, {"num_experts": 8}])
