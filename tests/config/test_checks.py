@@ -19,6 +19,11 @@ PROBLEMS = [
         ["train.global_batch_tokens=2048"],
         "train.global_batch_tokens 2048 and train.global_batch_size 16 are both given: keep one, set the other to null",
     ),
+    (
+        ["health.on_spike=roll_back", "data.order=megatron"],
+        "health.on_spike roll_back reads samples past the run's planned ones, and data.order megatron has none: its order "
+        "depends on how many there are; take data.order index_free, or health.on_spike skip",
+    ),
     (["launch.world_size=6", "launch.hosts=4"], "launch.world_size 6 is not a multiple of launch.hosts 4"),
     (
         ["model.max_position_embeddings=64"],

@@ -190,3 +190,19 @@ def test_a_ramp_takes_each_sample_once_and_counts_the_targets_of_each_step(sampl
         assert {part.targets for part in loaded} == {int(expected.target_mask.sum())}
         first += size
     loader.close()
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_a_loader_goes_on_elsewhere_with_samples_passed_over(samples: SampleSource, prefetch: int) -> None:
+    batch_plan = plan()
+    loader = Loader(samples, batch_plan, 0, first_step=0, prefetch=prefetch)
+    for step in range(3):
+        for micro_step in range(batch_plan.gradient_accumulation_steps):
+            loader.take(step, micro_step)
+    loader.restart(2, skipped_samples=GLOBAL_BATCH)
+    found = take_all(loader, 2, batch_plan)
+    later = take_all(Loader(samples, batch_plan, 0, first_step=3), 3, batch_plan)
+    assert len(found) == len(later) + batch_plan.gradient_accumulation_steps
+    for one, other in zip(found, later, strict=False):  # step n reads what step n + 1 would have
+        assert torch.equal(one.batch.tokens, other.batch.tokens)
+        assert (one.step, one.targets) == (other.step - 1, other.targets)

@@ -98,13 +98,27 @@ def test_an_update_that_is_held_back_leaves_weights_and_optimizer_as_they_were(
     assert rates[1] == rates[0] * (0.5 if policy == "lower_rate" else 1)
 
 
-def test_a_gradient_that_is_no_number_is_held_back_and_update_after_update_ends_the_run(
-    ranks: Ranks, tiny: Tiny, tmp_path: Path
+def test_without_a_checkpoint_to_go_back_to_the_update_is_left_out(ranks: Ranks, tiny: Tiny, tmp_path: Path) -> None:
+    argv = tiny.argv(tmp_path, "health.on_spike=roll_back", "evaluate.every_steps=100")
+    ranks.results("faults:train_with_a_poisoned_gradient", argv, 1, world_size=1)
+    assert [(event["step"], event["reason"]) for event in events(tmp_path, "spike")] == [(2, "gradient norm inf")]
+    (event,) = events(tmp_path, "spike_no_checkpoint")
+    assert event["text"] == "step 2: no checkpoint to go back to yet; the update was left out instead"
+    assert metrics(tmp_path)[-1]["step"] == 8
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ("skip", "step 25: 21 updates in a row were held back (gradient norm inf): this is no spike any more."),
+        ("roll_back", "step-00000003 3 times: other samples do not help. Lower optim.learning_rate"),
+    ],
+)
+def test_a_gradient_that_stays_no_number_ends_the_run_as_diverged(
+    policy: str, sentence: str, ranks: Ranks, tiny: Tiny, tmp_path: Path
 ) -> None:
-    argv = tiny.argv(tmp_path / "one", "health.on_spike=skip", "evaluate.every_steps=100")
-    ranks.results("faults:train_with_a_poisoned_gradient", argv, 3, world_size=1)
-    assert [event["step"] for event in events(tmp_path / "one", "spike")] == [4]
-    argv = tiny.argv(tmp_path / "all", "health.on_spike=skip", "train.steps=40", "evaluate.every_steps=100")
-    (outcome,) = ranks.run("faults:train_with_a_poisoned_gradient", argv, 3, 40, world_size=1)
+    argv = tiny.argv(tmp_path, f"health.on_spike={policy}", "train.steps=40", "evaluate.every_steps=100")
+    words = () if policy == "roll_back" else ("checkpoint.every_steps=100",)
+    (outcome,) = ranks.run("faults:train_with_a_poisoned_gradient", [*argv, *words], 4, 40, world_size=1)
     assert outcome.code == 3
-    assert "21 updates in a row were held back (gradient norm inf)" in outcome.output
+    assert sentence in outcome.output
