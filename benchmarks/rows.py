@@ -68,10 +68,10 @@ def _zhgpt(*arguments: str) -> None:
     subprocess.run([*_ZHGPT, *arguments], check=True, timeout=3600)
 
 
-def _build(megabytes: float, repeats: int) -> Callable[[Place], list[Comparison]]:
+def _build(megabytes: float, repeats: int, cut_bytes: int | None = None) -> Callable[[Place], list[Comparison]]:
     def rows(place: Place) -> list[Comparison]:
-        folder = place.folder / f"build_{megabytes:.0f}"
-        return data_build.run(place.corpus, place.tokenizer, folder, megabytes * place.scale, repeats)
+        folder = place.folder / f"build_{megabytes:.0f}_{cut_bytes}"
+        return data_build.run(place.corpus, place.tokenizer, folder, megabytes * place.scale, repeats, cut_bytes)
 
     return rows
 
@@ -92,6 +92,7 @@ def _minhash(place: Place) -> list[Comparison]:
 
 ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "build_50": _build(50, repeats=3),
+    "build_short": _build(50, repeats=3, cut_bytes=128),
     "build_500": _build(500, repeats=1),
     "tokenizer": _tokenizer,
     "open": lambda place: [open_dataset.run(place.folder, round(open_dataset.DOCUMENTS * place.scale))],
@@ -106,5 +107,5 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
 }
 """In the order of the table."""
 
-NEED_CORPUS = frozenset({"build_50", "build_500", "tokenizer", "minhash"})
+NEED_CORPUS = frozenset({"build_50", "build_short", "build_500", "tokenizer", "minhash"})
 """Rows that need a large corpus."""
