@@ -11,7 +11,10 @@ from zhgpt.config.problems import dotted_keys
 Refusal = Callable[..., str]
 
 UNKNOWN = [
-    ("optim.learning_rat", "unknown key optim.learning_rat; did you mean optim.learning_rate, optim.muon_learning_rate?"),
+    (
+        "optim.learning_rat",
+        "unknown key optim.learning_rat; did you mean optim.learning_rate, optim.muon_learning_rate?",
+    ),
     ("optim.lr", "unknown key optim.lr; did you mean optim.learning_rate?"),
     ("lr", "unknown key lr; did you mean optim.learning_rate?"),
     ("learning_rate", "unknown key learning_rate; did you mean optim.learning_rate?"),

@@ -66,8 +66,8 @@ def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int)
     """Puts weights and optimizer state of a verified checkpoint into the engine; settings stay those of this start.
 
     DeepSpeed restores betas, eps, weight decay, momentum and (ZeRO 1-2) the clipping bound with the state. A user who
-    changes one of them and resumes means the new value, so they are put back. What was saved at another ``ep_size`` DeepSpeed cannot
-    load: :mod:`zhgpt.checkpoint.regroup` does.
+    changes one of them and resumes means the new value, so they are put back. What was saved at another ``ep_size``
+    DeepSpeed cannot load: :mod:`zhgpt.checkpoint.regroup` does.
 
     Args:
         engine: fresh from ``deepspeed.initialize``.

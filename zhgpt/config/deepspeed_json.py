@@ -67,7 +67,9 @@ def compose_deepspeed_config(
     if stage > 0:
         composed["data_types"] = {"grad_accum_dtype": "fp32"}
         if config.optim.name == "muon":
-            composed["zero_allow_untested_optimizer"] = True  # ours; DeepSpeed's own Muon clips what it has orthogonalised
+            composed["zero_allow_untested_optimizer"] = (
+                True  # ours; DeepSpeed's own Muon clips what it has orthogonalised
+            )
     if is_optimizer_offloaded(ds_json):
         # DeepSpeed otherwise refuses any optimizer of ours but DeepSpeedCPUAdam.
         composed["zero_force_ds_cpu_optimizer"] = False

@@ -140,7 +140,5 @@ class Muon(torch.optim.AdamW):
         """How the matrices of a vector come together; those of a parameter are whole here."""
         if vector not in self.exchanges:
             assert vector.dim() >= 2, "a flat vector without a layout: the engine was not made by build_engine"
-            self.exchanges[vector] = MatrixExchange(
-                lay_one_after_another([vector.shape], [0], vector.numel(), ranks=1)
-            )
+            self.exchanges[vector] = MatrixExchange(lay_one_after_another([vector.shape], [0], vector.numel(), ranks=1))
         return self.exchanges[vector]
