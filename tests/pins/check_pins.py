@@ -74,6 +74,11 @@ QUIRKS: tuple[Quirk, ...] = (
         "ZeRO-0 clips by a norm summed in fp32",
         "zhgpt/train/engine.py",
     ),
+    Quirk(
+        "its_muon_clips_what_it_has_orthogonalised",
+        "its Muon clips the orthogonalised gradient",
+        "zhgpt/train/muon.py",
+    ),
     Quirk("a_nan_loss_raises_nothing", "a NaN loss is skipped in silence", "zhgpt/train/training.py:measure"),
     Quirk(
         "loading_nothing_is_only_a_warning",

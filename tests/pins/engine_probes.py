@@ -148,6 +148,27 @@ def a_flipped_bit_loads_silently(folder: Path) -> bool:
     return start(1, nn.Linear(64, 64)).load_checkpoint(str(folder / "flipped"), tag="engine")[0] is not None
 
 
+def its_muon_clips_what_it_has_orthogonalised(_folder: Path) -> bool:
+    """Orthogonalising undoes any scale of the gradient: clipped before it, the first step would be the same."""
+
+    def first_step(clipping: float) -> float:
+        torch.manual_seed(0)
+        module = nn.Linear(WIDTH, WIDTH, bias=False)
+        before = module.weight.detach().clone()
+        config = {
+            "train_micro_batch_size_per_gpu": 2,
+            "gradient_clipping": clipping,
+            "zero_optimization": {"stage": 1},
+            "optimizer": {"type": "Muon", "params": {"lr": 0.1, "weight_decay": 0.0}},
+        }
+        engine = deepspeed.initialize(model=module, config=config, dist_init_required=False)[0]
+        step(engine)
+        return float((module.weight.detach() - before).norm())
+
+    with torch._dynamo.config.patch(disable=True):  # its kernels are compiled otherwise, which takes a minute
+        return first_step(1e-3) < first_step(0.0) / 2
+
+
 def a_nan_loss_raises_nothing(_folder: Path) -> bool:
     engine = start(1, bf16={"enabled": True, "check_grad_overflow": True}, data_types={"grad_accum_dtype": "fp32"})
     with refusal_expected(Exception) as messages:
@@ -231,6 +252,7 @@ GROUPS: dict[str, tuple[Probe, ...]] = {
         another_accumulation_ends_the_step_in_mid_batch,
         no_gradient_norm_without_zero,
         the_norm_without_zero_is_summed_in_fp32,
+        its_muon_clips_what_it_has_orthogonalised,
         offload_refuses_torch_adamw,
         zero3_refuses_native_moe,
         loading_nothing_is_only_a_warning,

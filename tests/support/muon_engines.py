@@ -142,11 +142,9 @@ def _train(cell: Cell, ranks: Any) -> dict[str, Any]:
 def plain_losses(cell: Cell, world_size: int = 1) -> dict[str, Any]:
     """The same twenty steps by one process, one matrix after another."""
     config = config_of(cell, world_size)
-    optim, section = config.optim, config.model
-    if section.moe is not None:
-        section = tiny_mixture("reference")
-    module = CausalLM(section, "sdpa")
-    initialise_weights(module, section, seed=3)
+    optim = config.optim
+    module = CausalLM(config.model, "sdpa")
+    initialise_weights(module, config.model, seed=3)
     states: dict[str, dict[str, Tensor]] = {}
     losses, norms = [], []
     parts = world_size * cell.micro_steps
@@ -159,13 +157,11 @@ def plain_losses(cell: Cell, world_size: int = 1) -> dict[str, Any]:
             nats, router = (result, 0.0) if result.dim() == 0 else result.unbind()
             (nats / labels.numel() + router / parts).backward()
             total += float(nats.detach())
-        gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-        norm = float(torch.cat([g.double().flatten() for g in gradients.values()]).norm())
+        norm = float(torch.cat([p.grad.double().flatten() for p in module.parameters()]).norm())
         scale = min(1.0, optim.gradient_clipping / norm) if optim.gradient_clipping else 1.0
         with torch.no_grad():
             for name, parameter in module.named_parameters():
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad * scale
-                _plain_step(name, parameter, gradient, states.setdefault(name, {}), step, optim)
+                _plain_step(name, parameter, parameter.grad * scale, states.setdefault(name, {}), step, optim)
         losses.append(total / labels.numel())
         norms.append(norm)
     return {"losses": losses, "norms": norms}
@@ -175,16 +171,17 @@ def _plain_step(
     name: str, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], step: int, optim: OptimSection
 ) -> None:
     rate, decay = rate_at(step), optim.weight_decay
-    if name.endswith("_proj.weight"):
+    if "_proj" in name and weight.dim() > 1:
         rate *= (optim.muon_learning_rate or RATE) / RATE
         mu = optim.muon_momentum
         state["m"] = mu * state.get("m", 0.0) + gradient
         direction = gradient + mu * state["m"] if optim.muon_nesterov else state["m"]
-        x = direction / direction.norm() if direction.norm() > 0 else direction
-        for _ in range(optim.muon_newton_schulz_steps):
-            gram = x @ x.T
-            x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
-        weight.mul_(1 - rate * decay).sub_(0.2 * max(x.shape) ** 0.5 * rate * x)
+        weight.mul_(1 - rate * decay)
+        is_stack = weight.dim() == 3
+        for matrix, part in zip(weight, direction, strict=True) if is_stack else [(weight, direction)]:
+            matrix.sub_(
+                0.2 * max(matrix.shape) ** 0.5 * rate * _plain_orthogonalise(part, optim.muon_newton_schulz_steps)
+            )
         return
     if "embed" in name:
         rate, decay = rate * optim.embedding_learning_rate / RATE, optim.embedding_weight_decay  # type: ignore[operator]
@@ -195,3 +192,11 @@ def _plain_step(
     state["v"] = second * state.get("v", 0.0) + (1 - second) * gradient**2
     m, v = state["m"] / (1 - first ** (step + 1)), state["v"] / (1 - second ** (step + 1))
     weight.mul_(1 - rate * decay).sub_(rate * m / (v.sqrt() + optim.eps))
+
+
+def _plain_orthogonalise(x: Tensor, steps: int) -> Tensor:
+    x = x / x.norm() if x.norm() > 0 else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+    return x

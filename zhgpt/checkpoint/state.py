@@ -56,7 +56,7 @@ MUST_MATCH: dict[str, str] = {
     "seed": "keep the saved run.seed: it defines the order of the samples",
     "model": "keep the saved model section",
     "dataset": "point data.train or data.blend at what the run was started with",
-    "optimizer": "keep the saved optimizer",
+    "optimizer": "keep the saved optim.name, and which parameters have rates and decay of their own",
 }
 
 

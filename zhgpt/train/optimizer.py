@@ -25,14 +25,14 @@ def parameter_groups(module: nn.Module, optim: OptimSection, width_ratio: float 
     shared out over ranks stand in groups of their own, which DeepSpeed reduces over the ranks that hold the same ones.
     """
     groups: list[dict[str, Any]] = []
-    parameters = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    for roles, settings in roles_in_groups(optim).items():
-        members = [parameter for name, parameter in parameters if role_of(name, parameter) in roles]
+    parameters = [(role_of(*pair), pair[1]) for pair in module.named_parameters() if pair[1].requires_grad]
+    for shared, settings in roles_in_groups(optim).items():
+        present = tuple(role for role in shared if any(role == other for other, _ in parameters))
         groups.append(
             {
-                "name": group_name(roles),
-                "roles": roles,
-                "params": members,
+                "name": group_name(present),
+                "roles": present,
+                "params": [parameter for role, parameter in parameters if role in present],
                 "algorithm": settings.algorithm,
                 "peak_learning_rate": settings.learning_rate,
                 "rate_factor": settings.learning_rate / optim.peak,

@@ -60,7 +60,8 @@ def group_lines(listed: Sequence[dict[str, Any]]) -> list[str]:
     """The listed groups as text, one line each."""
     return [
         f"{'+'.join(group['roles'])}{' (experts, this rank)' if group['name'].startswith('ep_size_') else ''}: "
-        f"{ALGORITHM_NAMES[group['algorithm']]}, {group['values']:,} values in {group['parameters']} parameters, learning rate "
-        f"{group['learning_rate']:g}, weight decay {group['weight_decay']:g}"
+        f"{ALGORITHM_NAMES[group['algorithm']]}, {group['values']:,} values in {group['parameters']} "
+        f"tensor{'s' * (group['parameters'] != 1)}, learning rate {group['learning_rate']:g}, weight decay "
+        f"{group['weight_decay']:g}"
         for group in listed
     ]
