@@ -118,8 +118,8 @@ def test_a_high_learning_rate_is_warned_of(warn: Warn) -> None:
 
 
 def test_under_mup_the_rate_is_judged_at_the_base_width(warn: Warn) -> None:
-    assert len(warn("optim.learning_rate=4.5e-3")) == 1
-    assert warn("optim.learning_rate=4.5e-3", "model.mup_base_width=96") == []
+    assert len(warn("optim.learning_rate=7e-3")) == 1
+    assert warn("optim.learning_rate=7e-3", "model.mup_base_width=96") == []
     [warning] = warn("optim.learning_rate=2e-5", "model.mup_base_width=384")
     assert (
         "a fine-tuning value for 25.0M parameters at the base width 384 (muP): pretraining takes about 8.6e-04"

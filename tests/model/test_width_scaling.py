@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from zhgpt.config.schema import ModelSection
+from zhgpt.config.schema import ModelSection, OptimSection
 from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape
 from zhgpt.model.transformer import CausalLM
@@ -69,9 +69,11 @@ def moved_logits(width: int, *, mup: bool) -> float:
     model = at_width(width, mup=mup)
     module = CausalLM(model, "sdpa")
     initialise_weights(module, model, seed=1)
-    groups = parameter_groups(module, 0.0, decoder_shape(model).width_ratio)
+    groups = parameter_groups(
+        module, OptimSection(learning_rate=0.01, weight_decay=0), decoder_shape(model).width_ratio
+    )
     for group in groups:
-        group["lr"] = 0.01 * group.get("rate_factor", 1.0)
+        group["lr"] = 0.01 * group["rate_factor"]
     optimizer = torch.optim.AdamW(groups)
     tokens = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(2))
     before = module(tokens[:, :-1]).detach()

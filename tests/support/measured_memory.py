@@ -107,7 +107,7 @@ def _train(model: Any, composed: dict[str, Any], micro: int, accumulation: int, 
 
     module = CausalLM(model, "sdpa", activation_checkpointing=checkpointing)
     initialise_weights(module, model, seed=1)
-    optimizer = OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection())
+    optimizer = OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection(learning_rate=1e-3))
     engine = build_engine(module, optimizer, json.loads(json.dumps(composed)))
     del module, optimizer
     tokens = torch.randint(0, model.vocab_size, (micro, LENGTH + 1))
@@ -177,7 +177,9 @@ def _state_bytes(stage: int) -> dict[str, float]:
     module = CausalLM(model, "sdpa")
     initialise_weights(module, model, seed=1)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    engine = build_engine(module, OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection()), composed)
+    engine = build_engine(
+        module, OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection(learning_rate=1e-3)), composed
+    )
     tokens = torch.zeros(1, 65, dtype=torch.int64)
     loss = engine(tokens[:, :-1], tokens[:, 1:])
     engine.backward(loss / 64)

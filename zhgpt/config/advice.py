@@ -8,7 +8,7 @@ from typing import Any
 
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import is_optimizer_offloaded
-from zhgpt.config.derived import peak_learning_rate, warmup_steps
+from zhgpt.config.derived import at_base_width, peak_learning_rate, warmup_steps
 from zhgpt.config.fits import learning_rate_for
 from zhgpt.config.quantities import count_text
 from zhgpt.config.schema import ModelSection, RunConfig
@@ -196,12 +196,11 @@ def source_warnings(sources: Sequence[SourceReading]) -> Iterator[str]:
 
 def _optimizer_warnings(config: RunConfig, plan: BatchPlan, numbers: RunNumbers) -> Iterator[str]:
     base = config.model.mup_base_width
-    # Under muP the rate is the base width's: that of a model with about this many parameters.
-    size = numbers.active if base is None else round(numbers.active * (base / config.model.hidden_size) ** 2)
+    size, fitted = at_base_width(config, numbers.active), at_base_width(config, numbers.non_embedding)
     rate, usual = peak_learning_rate(config, plan, numbers.non_embedding), usual_learning_rate(size)
     low, high = usual / RATE_FACTOR, usual * RATE_FACTOR
     # Later fits of swept rates lie above GPT-3's table for small models: what they give is not called high.
-    if rate < low or rate > max(high, FIT_FACTOR * learning_rate_for(numbers.non_embedding, plan.total_tokens)):
+    if rate < low or rate > max(high, FIT_FACTOR * learning_rate_for(fitted, plan.total_tokens)):
         kind = "a fine-tuning value" if rate <= FINE_TUNING_RATE else "low" if rate < low else "high"
         outcome = "the model would hardly learn" if rate < low else "the loss may diverge"
         source = "GPT-3's table" if size >= GPT3_LEARNING_RATES[0][0] else "Kaplan et al. 2020"

@@ -17,7 +17,13 @@ def peak_learning_rate(config: RunConfig, plan: BatchPlan, parameters: int) -> f
         parameters: without tables and an untied head.
     """
     rate = config.optim.learning_rate
-    return learning_rate_for(parameters, plan.total_tokens) if rate == "auto" else rate
+    return learning_rate_for(at_base_width(config, parameters), plan.total_tokens) if rate == "auto" else rate
+
+
+def at_base_width(config: RunConfig, parameters: int) -> int:
+    """About how many parameters the model has at the width that its learning rate is meant for: under muP the base width."""
+    base = config.model.mup_base_width
+    return parameters if base is None else round(parameters * (base / config.model.hidden_size) ** 2)
 
 
 def warmup_steps(config: RunConfig, plan: BatchPlan) -> int:
@@ -65,6 +71,7 @@ def derivation_notes(config: RunConfig, plan: BatchPlan, parameters: int) -> lis
         )
     if config.optim.learning_rate == "auto":
         rate = peak_learning_rate(config, plan, parameters)
+        parameters = at_base_width(config, parameters)
         outside = is_extrapolated(parameters, plan.total_tokens)
         bound = f", bounded at {HIGHEST_RATE:g}" if rate == HIGHEST_RATE else ""
         extrapolated = "; outside the 60M to 1B parameters and 2B to 100B tokens it was fitted on" * outside
