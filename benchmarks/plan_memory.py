@@ -19,24 +19,23 @@ def main() -> None:
         "| Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB | Error |"
     )
     print("|---:|---|---:|---:|---:|---|---:|---:|---:|")
-    shapes = ((1, 1, False), (1, 2, False), (4, 1, False), (4, 1, True))
+    shapes = [(2, 1, 1, False), (2, 1, 2, False), (2, 4, 1, False), (2, 4, 1, True), (1, 1, 1, False)]
     try:
-        for world_size in (2, 1):
-            for micro, accumulation, checkpointing in shapes:
-                cells = [
-                    (precision, stage, micro, accumulation, checkpointing)
-                    for precision in ("fp32", "bf16")
-                    for stage in (0, 1, 2, 3)
-                ]
-                found = pool.results("measured_memory:compare", cells, world_size=world_size, timeout=3600)[0]
-                for (precision, stage, *_), row in zip(cells, found, strict=True):
-                    error = 100 * (row["predicted"] / row["measured"] - 1)
-                    print(
-                        f"| {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
-                        f"{'yes' if checkpointing else 'no'} | {row['measured'] / 1e6:.0f} | {row['predicted'] / 1e6:.0f} | "
-                        f"{error:+.1f} % |",
-                        flush=True,
-                    )
+        for world_size, micro, accumulation, checkpointing in shapes:
+            cells = [
+                (precision, stage, micro, accumulation, checkpointing)
+                for precision in ("fp32", "bf16")
+                for stage in (0, 1, 2, 3)
+            ]
+            found = pool.results("measured_memory:compare", cells, world_size=world_size, timeout=3600)[0]
+            for (precision, stage, *_), row in zip(cells, found, strict=True):
+                error = 100 * (row["predicted"] / row["measured"] - 1)
+                print(
+                    f"| {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
+                    f"{'yes' if checkpointing else 'no'} | {row['measured'] / 1e6:.0f} | {row['predicted'] / 1e6:.0f} | "
+                    f"{error:+.1f} % |",
+                    flush=True,
+                )
     finally:
         pool.close()
 

@@ -15,7 +15,7 @@ from zhgpt.plan.memory import Layout, layout_of, plan_memory, split_parameters
 @pytest.mark.slow
 def test_the_plan_is_within_ten_percent_of_what_two_real_ranks_take(ranks: Ranks) -> None:
     cells = [("bf16", stage, 1, 1, False) for stage in (0, 1, 2, 3)]
-    for found in ranks.results("measured_memory:compare", cells, world_size=2):
+    for found in ranks.results("measured_memory:compare", cells, world_size=2, timeout=400):
         ratios = [cell["predicted"] / cell["measured"] for cell in found]
         assert ratios == pytest.approx([1.0] * 4, abs=0.10)
 
@@ -23,7 +23,7 @@ def test_the_plan_is_within_ten_percent_of_what_two_real_ranks_take(ranks: Ranks
 @pytest.mark.distributed
 @pytest.mark.slow
 def test_what_stays_on_one_of_64_ranks_is_what_deepspeed_keeps_there(ranks: Ranks) -> None:
-    (found,) = ranks.results("measured_memory:state_bytes_at_64_ranks", [1, 2, 3], world_size=1)
+    (found,) = ranks.results("measured_memory:state_bytes_at_64_ranks", [1, 2, 3], world_size=1, timeout=400)
     assert [state["planned"] / state["kept"] for state in found] == pytest.approx([1.0] * 3, abs=0.03)
 
 

@@ -89,6 +89,7 @@ def _print_memory(prediction: "Prediction") -> None:
         "loss": "while the loss is computed",
         "recompute": "when a layer is computed again",
         "backward": "in the backward pass",
+        "reduce": "when gradients are reduced",
         "step": "in the update",
     }
     print_table((f"memory of a rank, {moment[memory.moment]}", "GiB"), rows)

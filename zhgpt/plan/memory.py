@@ -81,7 +81,7 @@ class MemoryPlan:
     Attributes:
         parts: what lies there then, by name.
         moment: "loss" (the end of the forward pass), "recompute" (a checkpointed layer computed again, first in the backward
-            pass), "backward" (its end) or "step".
+            pass), "backward" (its last layer), "reduce" (gradients between ranks) or "step".
         host_bytes: what is offloaded to the host, a rank.
     """
 
@@ -171,7 +171,7 @@ def plan_memory(
     )
     moments = {
         moment: _parts_at(moment, model, layout, dense_state, expert_state, held)
-        for moment in ("loss", "recompute", "backward", "step")
+        for moment in ("loss", "recompute", "backward", "reduce", "step")
     }
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     parts = {name: size for name, size in moments[moment].items() if size > 0}
@@ -201,13 +201,13 @@ def state_bytes(parameters: int, layout: Layout, ranks: int) -> StateBytes:
     weights = float(layout.weight_bytes * parameters)
     bucket = float(layout.key("reduce_bucket_size", ZERO_BUCKET))
     if layout.stage == 0:
-        reduction = min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES if ranks > 1 else 0
+        reduction = min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES  # on one rank, too
         gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, ADAM_BYTES * parameters, 0, gradients, gradients, reduction, 0)
     optimizer = (MASTER_BYTES + ADAM_BYTES) * split
     if layout.bf16_optimizer:
         # fp32 gradients of everything stay; the reduction lays a bucket side by side and casts it to bf16.
-        reduction = (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)  # on one rank, too
+        reduction = (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)
         gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, optimizer, gradients, 2 * parameters, 0, reduction, 0)
     gradients = GRADIENT_BYTES * split
@@ -220,7 +220,9 @@ def state_bytes(parameters: int, layout: Layout, ranks: int) -> StateBytes:
     elif layout.stage == 2:
         state = StateBytes(weights, optimizer, 0, gradients, gradients, buckets, gradients)
     else:
-        whole = GRADIENT_BYTES * parameters if layout.accumulation > 1 else gradients
+        # Without overlap_comm they are reduced after the backward pass, and with accumulation after the last one.
+        later = layout.accumulation > 1 or not layout.key("overlap_comm", False)
+        whole = GRADIENT_BYTES * parameters if later else gradients
         state = StateBytes(weights, optimizer, 0, whole, whole, buckets, gradients)
     return _offloaded(state, layout)
 
@@ -263,7 +265,7 @@ def _parts_at(
         if not early:
             during = state.held_gradients + max(during - state.held_gradients, state.late_gradients)
         parts["experts" if name else "gradients"] += during
-        if moment == "backward" or layout.stage == 3:
+        if moment == "reduce" or layout.stage == 3:
             parts["buffers"] += state.reduction  # stage 3 makes its bucket at the start
         if moment == "step":
             parts["buffers"] += state.update
@@ -277,6 +279,6 @@ def _parts_at(
         parts["activations"] = held.layer
     if moment != "step":
         parts["buffers"] += gathered_bytes(model, layout)
-        if layout.autocast:
+        if layout.autocast and moment != "reduce":
             parts["buffers"] += 2.0 * count_parameters(model).non_embedding
     return parts
