@@ -165,9 +165,18 @@ def record(name: str, folder: Path) -> Path:
     """The run's metrics and facts, as the tests read them."""
     import zstandard
 
+    from zhgpt.config.loading import load_run_config
     from zhgpt.health.history import facts_of
 
     run = folder / "runs" / name
+    recipe = ROOT / "configs" / "demo.yaml" if name.endswith("_demo") else folder / "recipe.yaml"
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    asked, done = load_run_config(recipe, RUNS[name]), load_run_config(run / "run_config.yaml")
+    for section in ("model", "optim", "schedule", "train", "evaluate", "data"):
+        if section != "data" or not name.endswith("_demo"):  # the demo's data may lie elsewhere
+            found, wanted = getattr(done, section), getattr(asked, section)
+            assert found == wanted, f"{run} was not trained with {section} {wanted} but with {found}"
+    assert done.run.seed == asked.run.seed
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     head = {"overrides": RUNS[name], "facts": asdict(facts_of(environment))}
     text = json.dumps(head, ensure_ascii=False) + "\n" + (run / "metrics.jsonl").read_text(encoding="utf-8")
