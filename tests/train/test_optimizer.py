@@ -116,7 +116,7 @@ def test_the_groups_are_listed_with_what_they_hold() -> None:
 def test_under_mup_matrices_of_layers_have_a_group_with_a_lower_rate_and_the_same_decay_a_step() -> None:
     module = model("qwen3")
     groups = {group["name"]: group for group in parameter_groups(module, RATE, width_ratio=4.0)}
-    usual, scaled, vectors = "hidden+embedding+head+router", "hidden+embedding+head+router_by_width", "vector"
+    usual, scaled, vectors = "hidden+embedding", "hidden+embedding_by_width", "vector"
     assert set(groups) == {usual, scaled, vectors}
     assert (groups[scaled]["rate_factor"], groups[scaled]["weight_decay"]) == (0.25, 0.4)
     assert groups[scaled]["peak_learning_rate"] == RATE.peak / 4
