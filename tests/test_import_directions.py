@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zhgpt.health": {"zhgpt.errors", "zhgpt.config"},
     "zhgpt.report": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
-        *("zhgpt.evaluate", "zhgpt.health"),
+        *("zhgpt.evaluate", "zhgpt.health", "zhgpt.plan.scaling_curve"),
         *("zhgpt.train.json_lines", "zhgpt.train.metrics"),  # the run's files, not the loop
     },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},

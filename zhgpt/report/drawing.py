@@ -15,6 +15,25 @@ MOST_POINTS = 1500
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a run of this size reaches that ends at a step, in bits per byte with a band.
+
+    Attributes:
+        steps: of the points.
+        middle: the curve.
+        low: the lower edge of the band.
+        high: the upper edge.
+        extrapolated: how far beyond the runs that the curve was fitted to, as a factor; None: within ten times of them.
+    """
+
+    steps: Sequence[int]
+    middle: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    extrapolated: float | None
+
+
+@dataclass(frozen=True)
 class Curves:
     """What the plots are drawn from.
 
@@ -24,6 +43,7 @@ class Curves:
         resumed_steps: steps at which the run was resumed.
         routing: the lines of routing.jsonl; none for a dense model.
         findings: what the detectors found, in the order in which it began.
+        expected: what a run of this size should do; None where that is not known.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -31,6 +51,7 @@ class Curves:
     resumed_steps: Sequence[int] = ()
     routing: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Finding] = ()
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)

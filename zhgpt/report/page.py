@@ -11,6 +11,7 @@ from zhgpt.health.detector import Finding
 from zhgpt.health.history import facts_of
 from zhgpt.health.watch import Watch
 from zhgpt.report.drawing import Curves
+from zhgpt.report.expected import expected_of
 from zhgpt.report.health_plots import HEALTH_PLOTS
 from zhgpt.report.key_numbers import Number, key_numbers, planned_tokens_per_parameter
 from zhgpt.report.plots import PLOTS, render_svg
@@ -148,7 +149,8 @@ def floor_of(run: RecordedRun) -> Floor:
 def curves_of(run: RecordedRun) -> Curves:
     """What the plots are drawn from."""
     starts = [number_at(event, "step") for event in run.events if event.get("event") == _STARTED]
-    return Curves(run.records, floor_of(run), [int(step) for step in starts if step], run.routing, findings_in(run))
+    resumed = [int(step) for step in starts if step]
+    return Curves(run.records, floor_of(run), resumed, run.routing, findings_in(run), expected_of(run))
 
 
 def _pictures(curves: Curves) -> list[Picture]:

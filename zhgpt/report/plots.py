@@ -77,6 +77,11 @@ def _draw_loss(curves: Curves, axes: Axes) -> bool:
 def _draw_bits_per_byte(curves: Curves, axes: Axes) -> bool:
     floor = curves.floor
     lines = (floor.unigram_bits_per_byte, floor.bigram_bits_per_byte)
+    expected = curves.expected
+    if expected is not None:
+        label = "expected" if expected.extrapolated is None else f"expected (extrapolated {expected.extrapolated:.0f}×)"
+        axes.fill_between(expected.steps, expected.low, expected.high, color=GREY, alpha=0.15, linewidth=0, zorder=1)
+        axes.plot(expected.steps, expected.middle, color=GREY, linestyle=":", linewidth=1.4, label=label, zorder=2)
     return _draw_against_floor(axes, curves, ("bits_per_byte", "valid_bits_per_byte"), lines, "bits per UTF-8 byte")
 
 
@@ -207,7 +212,8 @@ PLOTS: tuple[Plot, ...] = (
     Plot(
         "bits_per_byte",
         "Bits per byte",
-        "The same per byte of text, so that runs with different tokenizers can be compared.",
+        "The same per byte of text, so that runs with different tokenizers can be compared. Expected: what a run of this size "
+        "reaches that ends at that step, by the planner's curve, taken to this text by the ratio of the unigram lines.",
         False,
         _draw_bits_per_byte,
     ),
