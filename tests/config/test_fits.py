@@ -48,7 +48,7 @@ def test_settings_that_are_left_open_are_filled_in_and_said(load_text: LoadText)
     )
     assert learning_rate.startswith(f"learning rate auto: {rate:g} = 1.79 × 85.0M parameters without tables^-0.713")
     assert "fitted on" not in learning_rate
-    assert "outside the 60M to 1B parameters" in derivation_notes(config, plan, 10**6)[1]
+    assert "extrapolated: fitted on about 60M to 1B parameters" in derivation_notes(config, plan, 10**6)[1]
 
 
 def test_the_same_batch_is_chosen_for_any_number_of_ranks_or_refused(load_text: LoadText) -> None:

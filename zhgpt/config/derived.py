@@ -74,7 +74,7 @@ def derivation_notes(config: RunConfig, plan: BatchPlan, parameters: int) -> lis
         parameters = at_base_width(config, parameters)
         outside = is_extrapolated(parameters, plan.total_tokens)
         bound = f", bounded at {HIGHEST_RATE:g}" if rate == HIGHEST_RATE else ""
-        extrapolated = "; outside the 60M to 1B parameters and 2B to 100B tokens it was fitted on" * outside
+        extrapolated = "; extrapolated: fitted on about 60M to 1B parameters and 2B to 100B tokens" * outside
         notes.append(
             f"learning rate auto: {rate:g} = 1.79 × {count_text(parameters)} parameters without tables^-0.713 × "
             f"{count_text(plan.total_tokens)} tokens^0.307{bound} ({SOURCE}{extrapolated}); zhgpt plan lr measures one"

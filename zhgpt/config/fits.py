@@ -1,7 +1,7 @@
 """Learning rate and global batch that published fits give for a model's size and a run's length.
 
-Li et al. 2025, "Predictable Scale: Part I, Step Law" (arXiv 2503.04715): AdamW, pre-norm decoders with SwiGLU, 60M to 1B
-parameters on 2B to 100B tokens, rates swept for each size and length. Outside those the fit is extrapolated, and
+Li et al. 2025, "Predictable Scale: Part I, Step Law" (arXiv 2503.04715): AdamW, pre-norm decoders with SwiGLU, about 60M to
+1B parameters on about 2B to 100B tokens, rates swept for each size and length. Outside those the fit is extrapolated, and
 `is_extrapolated` says so.
 """
 
@@ -10,10 +10,10 @@ import math
 SOURCE = "Step Law, Li et al. 2025"
 
 FITTED_PARAMETERS = (60e6, 1e9)
-"""Parameters without tables that the fit was made on."""
+"""Parameters without tables that the fit was made on, about; the paper tests it at the upper end."""
 
 FITTED_TOKENS = (2e9, 100e9)
-"""Tokens of the runs that the fit was made on."""
+"""Tokens of the runs that the fit was made on, about."""
 
 HIGHEST_RATE = 1e-2
 """A bound of ours, not of the paper: below a million parameters the fit climbs without end."""
