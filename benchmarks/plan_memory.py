@@ -16,22 +16,28 @@ def main() -> None:
 
     pool = Ranks()
     print(
-        "| Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB | Error |"
+        "| Model | Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB | Error |"
     )
-    print("|---:|---|---:|---:|---:|---|---:|---:|---:|")
-    shapes = [(2, 1, 1, False), (2, 1, 2, False), (2, 4, 1, False), (2, 4, 1, True), (1, 1, 1, False)]
+    print("|---|---:|---|---:|---:|---:|---|---:|---:|---:|")
+    shapes = [
+        *[
+            ("qwen3", *rest)
+            for rest in ((2, 1, 1, False), (2, 1, 2, False), (2, 4, 1, False), (2, 4, 1, True), (1, 1, 1, False))
+        ],
+        *[("gpt2", *rest) for rest in ((2, 3, 1, False), (2, 2, 3, True))],
+    ]
     try:
-        for world_size, micro, accumulation, checkpointing in shapes:
+        for name, world_size, micro, accumulation, checkpointing in shapes:
             cells = [
                 (precision, stage, micro, accumulation, checkpointing)
                 for precision in ("fp32", "bf16")
                 for stage in (0, 1, 2, 3)
             ]
-            found = pool.results("measured_memory:compare", cells, world_size=world_size, timeout=3600)[0]
+            found = pool.results("measured_memory:compare", cells, name, world_size=world_size, timeout=3600)[0]
             for (precision, stage, *_), row in zip(cells, found, strict=True):
                 error = 100 * (row["predicted"] / row["measured"] - 1)
                 print(
-                    f"| {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
+                    f"| {name} | {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
                     f"{'yes' if checkpointing else 'no'} | {row['measured'] / 1e6:.0f} | {row['predicted'] / 1e6:.0f} | "
                     f"{error:+.1f} % |",
                     flush=True,

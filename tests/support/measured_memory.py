@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-LENGTH, VOCABULARY, STEPS = 256, 8192, 2
+STEPS = 2
 MODEL = {"model_type": "qwen3", "hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8}
+OTHER = {"model_type": "gpt2", "hidden_size": 448, "num_hidden_layers": 7, "num_attention_heads": 7}
+MODELS: dict[str, tuple[dict[str, Any], int, int]] = {"qwen3": (MODEL, 256, 8192), "gpt2": (OTHER, 192, 12_032)}
+"""Name: model, tokens a sample, vocabulary. The plan was corrected on the first; the second it had not seen."""
 SMALL = {"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
 BUCKET = 4_000_000
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -23,11 +26,12 @@ def zero_json(stage: int) -> dict[str, Any]:
     return {"zero_optimization": zero}
 
 
-def compare(cells: list[tuple[str, int, int, int, bool]]) -> list[dict[str, Any]]:
+def compare(cells: list[tuple[str, int, int, int, bool]], name: str = "qwen3") -> list[dict[str, Any]]:
     """Train each cell for a few steps and measure this rank's peak.
 
     Args:
         cells: precision, ZeRO stage, micro batch, accumulation, activation checkpointing.
+        name: of the model, in ``MODELS``.
 
     Returns:
         For each cell ``measured`` and ``predicted`` bytes; measured is the peak of resident memory above what the process
@@ -43,11 +47,11 @@ def compare(cells: list[tuple[str, int, int, int, bool]]) -> list[dict[str, Any]
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, 65536)
     libc.mallopt(M_TRIM_THRESHOLD, 0)
-    return [_compare(libc, *cell) for cell in cells]
+    return [_compare(libc, name, *cell) for cell in cells]
 
 
 def _compare(
-    libc: Any, precision: str, stage: int, micro: int, accumulation: int, checkpointing: bool
+    libc: Any, name: str, precision: str, stage: int, micro: int, accumulation: int, checkpointing: bool
 ) -> dict[str, Any]:
     import torch.distributed
 
@@ -57,12 +61,13 @@ def _compare(
     from zhgpt.config.schema import RunConfig
     from zhgpt.plan.memory import layout_of, plan_memory
 
+    section, length, vocabulary = MODELS[name]
     world_size = torch.distributed.get_world_size()
 
     def run_config(model: dict[str, Any]) -> RunConfig:
         return RunConfig.model_validate(
             {
-                "data": {"train": "x", "sequence_length": LENGTH},
+                "data": {"train": "x", "sequence_length": length},
                 "model": model,
                 "train": {
                     "steps": STEPS,
@@ -74,14 +79,14 @@ def _compare(
             }
         )
 
-    config = run_config(MODEL)
+    config = run_config(section)
     composed = compose_deepspeed_config(config, zero_json(stage), plan_batch(config, world_size), accelerator="cpu")
-    _train(resolve_model(run_config(SMALL), 512), composed, micro, accumulation, checkpointing)
+    _train(resolve_model(run_config(SMALL), 512), composed, micro, accumulation, checkpointing, length)
     gc.collect()
     libc.malloc_trim(0)
     base = _resident("VmRSS")
-    model = resolve_model(config, VOCABULARY)
-    peak = _train(model, composed, micro, accumulation, checkpointing)
+    model = resolve_model(config, vocabulary)
+    peak = _train(model, composed, micro, accumulation, checkpointing, length)
     gc.collect()
     layout = layout_of(
         zero_json(stage),
@@ -91,11 +96,13 @@ def _compare(
         checkpointing=checkpointing,
         kernels="cpu",
     )
-    predicted = plan_memory(model, layout, micro, LENGTH, reserve=False)
+    predicted = plan_memory(model, layout, micro, length, reserve=False)
     return {"measured": peak - base, "predicted": predicted.total, "moment": predicted.moment}
 
 
-def _train(model: Any, composed: dict[str, Any], micro: int, accumulation: int, checkpointing: bool) -> int:
+def _train(
+    model: Any, composed: dict[str, Any], micro: int, accumulation: int, checkpointing: bool, length: int
+) -> int:
     """The peak of the last step, bytes resident."""
     import torch
 
@@ -110,7 +117,7 @@ def _train(model: Any, composed: dict[str, Any], micro: int, accumulation: int, 
     optimizer = OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection(learning_rate=1e-3))
     engine = build_engine(module, optimizer, json.loads(json.dumps(composed)))
     del module, optimizer
-    tokens = torch.randint(0, model.vocab_size, (micro, LENGTH + 1))
+    tokens = torch.randint(0, model.vocab_size, (micro, length + 1))
     for _ in range(STEPS):
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident
         for _ in range(accumulation):
@@ -172,7 +179,7 @@ def _state_bytes(stage: int) -> dict[str, float]:
     if stage == 3:
         ds_json["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     composed = compose_deepspeed_config(config, ds_json, plan_batch(config, 64), accelerator="cpu")
-    model = resolve_model(config, VOCABULARY)
+    model = resolve_model(config, 8192)
     before = _tensor_storages()
     module = CausalLM(model, "sdpa")
     initialise_weights(module, model, seed=1)
