@@ -122,8 +122,8 @@ def test_a_mixture_that_cannot_start_from_copies_is_refused(
 
 
 def test_another_shape_is_refused_by_name(dense_run: Path) -> None:
-    model = load_consolidated(dense_run).model.model_copy(update={"rope_theta": 5000.0})
-    with pytest.raises(SettingError, match=r"model\.rope_theta is 5000\.0 but was 10000\.0 there"):
+    model = load_consolidated(dense_run).model.model_copy(update={"rms_norm_eps": 1e-5})
+    with pytest.raises(SettingError, match=r"model\.rms_norm_eps is 1e-05 but was 1e-06 there"):
         load_initial_weights(fresh(model), model, str(dense_run), ep_rank=0, ep_size=1)
 
 
