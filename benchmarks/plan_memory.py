@@ -16,20 +16,26 @@ def main() -> None:
 
     pool = Ranks()
     print(
-        "| Model | Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB | Error |"
+        "| Model | Optimizer | Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB "
+        "| Error |"
     )
-    print("|---|---:|---|---:|---:|---:|---|---:|---:|---:|")
+    print("|---|---|---:|---|---:|---:|---:|---|---:|---:|---:|")
     shapes = [
         *[
-            ("qwen3", *rest)
+            ("qwen3", "adamw", *rest)
             for rest in ((2, 1, 1, False), (2, 1, 2, False), (2, 4, 1, False), (2, 4, 1, True), (1, 1, 1, False))
         ],
-        *[("gpt2", *rest) for rest in ((2, 3, 1, False), (2, 2, 3, True))],
+        *[("gpt2", "adamw", *rest) for rest in ((2, 3, 1, False), (2, 2, 3, True))],
+        *[
+            (name, "muon", ranks, *rest)
+            for name, *rest in (("qwen3", 1, 1, False), ("gpt2", 3, 1, False))
+            for ranks in (1, 2)
+        ],
     ]
     try:
-        for name, world_size, micro, accumulation, checkpointing in shapes:
+        for name, optimizer, world_size, micro, accumulation, checkpointing in shapes:
             cells = [
-                (precision, stage, micro, accumulation, checkpointing)
+                (precision, stage, micro, accumulation, checkpointing, optimizer)
                 for precision in ("fp32", "bf16")
                 for stage in (0, 1, 2, 3)
             ]
@@ -37,7 +43,7 @@ def main() -> None:
             for (precision, stage, *_), row in zip(cells, found, strict=True):
                 error = 100 * (row["predicted"] / row["measured"] - 1)
                 print(
-                    f"| {name} | {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
+                    f"| {name} | {optimizer} | {world_size} | {precision} | {stage} | {micro} | {accumulation} | "
                     f"{'yes' if checkpointing else 'no'} | {row['measured'] / 1e6:.0f} | {row['predicted'] / 1e6:.0f} | "
                     f"{error:+.1f} % |",
                     flush=True,

@@ -180,7 +180,13 @@ def slow_build(settings: BuildSettings, tmp_path: Path, texts: list[str]) -> Seq
 def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(
     slow_build: Sequence[str], settings: BuildSettings, ended_by: signal.Signals
 ) -> None:
-    process = subprocess.Popen(slow_build, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        slow_build,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # tests in the background inherit that it is ignored
+    )
     try:
         units = path_building(settings.output) / "units"
         deadline = time.monotonic() + 60

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from zhgpt.config.loading import load_run_config
+from zhgpt.config.schema import OptimSection
 from zhgpt.errors import SettingError
 from zhgpt.plan.learning_rate_range import (
     SAFETY,
@@ -15,6 +16,8 @@ from zhgpt.plan.learning_rate_range import (
     range_overrides,
     read_range,
 )
+
+ADAMW = OptimSection(learning_rate=1e-3)
 
 
 def curve(steps: int = 100, best: float = 1e-2) -> list[dict[str, Any]]:
@@ -68,7 +71,7 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
 )
 def test_a_test_that_cannot_say_anything_is_refused(rates: tuple[float, float], steps: int, sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
-        range_overrides(*rates, steps, 8)
+        range_overrides(*rates, steps, 8, ADAMW)
 
 
 def test_the_overrides_make_a_range_test_of_a_run_with_ramp_and_phases(tmp_path: Path) -> None:
@@ -78,7 +81,17 @@ def test_the_overrides_make_a_range_test_of_a_run_with_ramp_and_phases(tmp_path:
         "train: {steps: 1000, global_batch_tokens: 512, batch_ramp: [{global_batch_size: 8, until_step: 9}]}\n"
         "schedule: {warmup_tokens: 4000}\n"
     )
-    config = load_run_config(tmp_path / "run.yaml", range_overrides(1e-5, 0.5, 100, 64))
+    config = load_run_config(tmp_path / "run.yaml", range_overrides(1e-5, 0.5, 100, 64, ADAMW))
     assert (config.schedule.name, config.schedule.minimum_ratio) == ("range_test", 1e-5 / 0.5)
     assert (config.optim.learning_rate, config.train.steps, config.train.global_batch_size) == (0.5, 100, 64)
     assert config.train.batch_ramp == config.data.sequence_length_warmup == config.data.phases == ()
+
+
+def test_parameters_with_a_rate_of_their_own_keep_their_multiple_in_the_test() -> None:
+    optim = OptimSection(name="muon", learning_rate=1e-3, muon_learning_rate=2e-2, vector_learning_rate=5e-4)
+    own = [word for word in range_overrides(1e-5, 0.5, 100, 64, optim) if word.startswith("optim.")]
+    assert own == ["optim.muon_learning_rate=10.0", "optim.vector_learning_rate=0.25", "optim.learning_rate=0.5"]
+
+
+def test_the_spike_policy_stands_back_in_the_test() -> None:
+    assert "health.on_spike=warn" in range_overrides(1e-5, 0.5, 100, 64, ADAMW)

@@ -7,17 +7,19 @@ from ranks import Ranks
 from zhgpt.config.deepspeed_json import load_deepspeed_json
 from zhgpt.config.loading import load_run_config, resolve_model
 from zhgpt.config.schema import ModelSection
+from zhgpt.model.shape import count_parameters
 from zhgpt.model.transformer import CausalLM
-from zhgpt.plan.memory import Layout, layout_of, plan_memory, split_parameters
+from zhgpt.plan.memory import MUON_BATCH_VALUES, Layout, layout_of, plan_memory, split_parameters
+from zhgpt.train.muon import LARGEST_BATCH
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
 def test_the_plan_is_within_ten_percent_of_what_two_real_ranks_take(ranks: Ranks) -> None:
-    cells = [("bf16", stage, 1, 1, False) for stage in (0, 1, 2, 3)]
+    cells = [*(("bf16", stage, 1, 1, False) for stage in (0, 1, 2, 3)), ("bf16", 2, 1, 1, False, "muon")]
     for found in ranks.results("measured_memory:compare", cells, world_size=2, timeout=400):
         ratios = [cell["predicted"] / cell["measured"] for cell in found]
-        assert ratios == pytest.approx([1.0] * 4, abs=0.10)
+        assert ratios == pytest.approx([1.0] * 5, abs=0.10)
 
 
 @pytest.mark.distributed
@@ -65,3 +67,14 @@ def test_what_is_offloaded_is_counted_for_the_host() -> None:
     memory = plan_memory(model, layout_of(ds_json, precision="bf16", world_size=1), 4, 2048)
     assert "optimizer" not in memory.parts
     assert memory.host_bytes == pytest.approx(16 * split_parameters(model, 1)[0])
+
+
+def test_muon_keeps_one_moment_and_takes_more_in_its_step() -> None:
+    model: ModelSection = resolve_model(load_run_config("configs/qwen3_300m.yaml"), 32_000)
+
+    def parts(optimizer: str) -> dict[str, float]:
+        return plan_memory(model, Layout(1, "bf16", 8, optimizer=optimizer), 4, 2048).parts
+
+    saved = parts("adamw")["optimizer"] - parts("muon")["optimizer"]
+    assert saved == pytest.approx(4 * count_parameters(model).non_embedding / 8)
+    assert MUON_BATCH_VALUES == LARGEST_BATCH

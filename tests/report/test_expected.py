@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from recorded_runs import recorded
 
 from zhgpt.evaluate.learning_verdict import Floor
-from zhgpt.plan.scaling_curve import expect
+from zhgpt.plan.scaling_curve import expect, unigram_of_the_runs
 from zhgpt.report.drawing import Curves
-from zhgpt.report.expected import UNIGRAM_OF_THE_FIT, expected_of
+from zhgpt.report.expected import expected_of
 from zhgpt.report.plots import PLOTS, render_svg
 from zhgpt.report.recorded_run import read_run
 from zhgpt.train.json_lines import encode_line
@@ -28,11 +29,28 @@ SIZE = {
 }
 
 
+def test_its_steps_follow_a_batch_that_grows(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, SIZE)
+    lines = [
+        {"step": step, "loss": 5.0, "consumed_tokens": tokens}
+        for step, tokens in ((1, 1_000), (200, 200_000), (300, 1_000_000))
+    ]
+    (folder / "metrics.jsonl").write_bytes(b"".join(encode_line(line) for line in lines))
+    expected = expected_of(read_run(folder))
+    assert expected is not None
+    assert (expected.steps[0], expected.steps[-1]) == (100, 300)
+    halfway = min(range(len(expected.steps)), key=lambda place: abs(expected.steps[place] - 200))
+    assert expected.middle[halfway] == pytest.approx(
+        expect(3_147_712, 200_000).bits_per_byte * 2.0 / unigram_of_the_runs(), rel=0.02
+    )
+
+
 def test_it_ends_where_the_planner_would_expect_a_run_that_ends_there(tmp_path: Path) -> None:
     expected = expected_of(read_run(run_folder(tmp_path, SIZE)))
     assert expected is not None
     assert expected.steps[-1] == 431
-    assert expected.middle[-1] == expect(3_147_712, 431 * 1024).bits_per_byte * 2.0 / UNIGRAM_OF_THE_FIT
+    wanted = expect(3_147_712, 431 * 1024).bits_per_byte * 2.0 / unigram_of_the_runs()
+    assert expected.middle[-1] == pytest.approx(wanted)
     assert all(
         low <= middle <= high for low, middle, high in zip(expected.low, expected.middle, expected.high, strict=True)
     )

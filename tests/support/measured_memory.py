@@ -51,7 +51,14 @@ def compare(cells: list[tuple[str, int, int, int, bool]], name: str = "qwen3") -
 
 
 def _compare(
-    libc: Any, name: str, precision: str, stage: int, micro: int, accumulation: int, checkpointing: bool
+    libc: Any,
+    name: str,
+    precision: str,
+    stage: int,
+    micro: int,
+    accumulation: int,
+    checkpointing: bool,
+    optimizer: str = "adamw",
 ) -> dict[str, Any]:
     import torch.distributed
 
@@ -69,6 +76,7 @@ def _compare(
             {
                 "data": {"train": "x", "sequence_length": length},
                 "model": model,
+                "optim": {"name": optimizer, "learning_rate": 1e-3},
                 "train": {
                     "steps": STEPS,
                     "global_batch_size": world_size * micro * accumulation,
@@ -81,12 +89,12 @@ def _compare(
 
     config = run_config(section)
     composed = compose_deepspeed_config(config, zero_json(stage), plan_batch(config, world_size), accelerator="cpu")
-    _train(resolve_model(run_config(SMALL), 512), composed, micro, accumulation, checkpointing, length)
+    _train(resolve_model(run_config(SMALL), 512), config, composed, accumulation)
     gc.collect()
     libc.malloc_trim(0)
     base = _resident("VmRSS")
     model = resolve_model(config, vocabulary)
-    peak = _train(model, composed, micro, accumulation, checkpointing, length)
+    peak = _train(model, config, composed, accumulation)
     gc.collect()
     layout = layout_of(
         zero_json(stage),
@@ -95,29 +103,28 @@ def _compare(
         accumulation=accumulation,
         checkpointing=checkpointing,
         kernels="cpu",
+        optimizer=optimizer,
     )
     predicted = plan_memory(model, layout, micro, length, reserve=False)
     return {"measured": peak - base, "predicted": predicted.total, "moment": predicted.moment}
 
 
-def _train(
-    model: Any, composed: dict[str, Any], micro: int, accumulation: int, checkpointing: bool, length: int
-) -> int:
+def _train(model: Any, config: Any, composed: dict[str, Any], accumulation: int) -> int:
     """The peak of the last step, bytes resident."""
     import torch
 
-    from zhgpt.config.schema import OptimSection
     from zhgpt.model.initialise import initialise_weights
     from zhgpt.model.transformer import CausalLM
     from zhgpt.train.engine import build_engine
     from zhgpt.train.optimizer import OptimizerChoice
 
-    module = CausalLM(model, "sdpa", activation_checkpointing=checkpointing)
+    train, length = config.train, config.data.sequence_length
+    module = CausalLM(model, "sdpa", activation_checkpointing=train.activation_checkpointing)
     initialise_weights(module, model, seed=1)
-    optimizer = OptimizerChoice("torch.optim.AdamW", "").build(module, OptimSection(learning_rate=1e-3))
-    engine = build_engine(module, optimizer, json.loads(json.dumps(composed)))
-    del module, optimizer
-    tokens = torch.randint(0, model.vocab_size, (micro, length + 1))
+    choice = OptimizerChoice({"adamw": "torch.optim.AdamW", "muon": "Muon"}[config.optim.name], "")
+    engine = build_engine(module, choice.build(module, config.optim, train.precision), json.loads(json.dumps(composed)))
+    del module
+    tokens = torch.randint(0, model.vocab_size, (train.micro_batch_size, length + 1))
     for _ in range(STEPS):
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident
         for _ in range(accumulation):

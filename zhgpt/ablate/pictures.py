@@ -15,26 +15,13 @@ from zhgpt.ablate.comparison import BASES, Comparison
 from zhgpt.ablate.observed import Basis, Observed, Point
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.tables import compared_bases
+from zhgpt.report.drawing import STYLE
 
 # Okabe and Ito's colours, which differ for colour-blind readers too; the baseline is black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#8c564b")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 _FEW = 8
 """Curves of fewer evaluations show each of them, from the first on."""
-# Any: matplotlib types these by a literal of every parameter it has.
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "axes.edgecolor": "#9ca3af",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "zhgpt",
-}
 _AXES: dict[Basis, str] = {
     "tokens": "tokens trained on",
     "seconds": "training time (s)",
@@ -80,7 +67,7 @@ def render(picture: Picture, shown: Shown, kind: Literal["svg", "png"]) -> bytes
     """The picture as SVG or PNG; None when there is nothing to draw."""
     rows = max(len(shown.plan.variants), 3)
     height = min(12.0, 1.2 + 0.42 * rows) if picture.name in ("differences", "breakdown", "speed", "memory") else 4.2
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6 if picture.wide else 5.6, height), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         if not picture.draw(shown, axes):

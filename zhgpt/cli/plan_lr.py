@@ -46,12 +46,13 @@ def command(
     launch = plan_launch(num_processes, 1, None, None, None)
     check_launch_plan(launch)
     asked = PretrainArguments(config, deepspeed_config, "never", tuple(overrides or ()))
-    whole = decide(_fitted(asked), launch.world_size)
+    given = decide(_with(asked, "train.branch_from=null"), launch.world_size)
+    whole = decide(_with(asked, "train.branch_from=null", "optim.learning_rate=auto"), launch.world_size)
     folder = RunFolder(output if output is not None else Path("runs") / f"{whole.config.run.name}-lr_range")
     if folder.has_run():
         raise SettingError(f"{folder.path} holds a run already; choose another --output, or delete it")
-    words = range_overrides(lowest, highest, steps, whole.plan.global_batch_size)
-    test = PretrainArguments(config, deepspeed_config, "never", (*asked.overrides, *words, f"run.dir={folder.path}"))
+    words = range_overrides(lowest, highest, steps, whole.plan.global_batch_size, given.config.optim)
+    test = _with(asked, *words, f"run.dir={folder.path}")
     decide(test, launch.world_size)  # refused here, before ranks start, where it cannot be
 
     from zhgpt.cli.rank import rank_command
@@ -68,8 +69,8 @@ def command(
     typer.echo(f"plot and numbers: {folder.path / 'lr_range.png'}, {folder.path / 'lr_range.json'}")
 
 
-def _fitted(asked: "PretrainArguments") -> "PretrainArguments":
-    """The run to come with `optim.learning_rate=auto`, for comparing."""
+def _with(asked: "PretrainArguments", *overrides: str) -> "PretrainArguments":
+    """The run to come with other settings."""
     from dataclasses import replace
 
-    return replace(asked, overrides=(*asked.overrides, "optim.learning_rate=auto", "train.branch_from=null"))
+    return replace(asked, overrides=(*asked.overrides, *overrides))

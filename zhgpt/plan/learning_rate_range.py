@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from zhgpt.config.schema import OptimSection
 from zhgpt.errors import SettingError
 
 MEMORY = 0.1
@@ -63,7 +64,12 @@ class RangeResult:
         }
 
 
-def range_overrides(lowest: float, highest: float, steps: int, global_batch_size: int) -> list[str]:
+OWN_RATES = ("muon_learning_rate", "embedding_learning_rate", "head_learning_rate", "vector_learning_rate")
+
+
+def range_overrides(
+    lowest: float, highest: float, steps: int, global_batch_size: int, optim: OptimSection
+) -> list[str]:
     """The settings that turn any run into a range test; last words on a command line.
 
     Args:
@@ -71,6 +77,7 @@ def range_overrides(lowest: float, highest: float, steps: int, global_batch_size
         highest: the last step's.
         steps: of the test.
         global_batch_size: of the run, which must not follow from the test's few steps.
+        optim: of the run, resolved: parameters with a rate of their own keep their multiple of optim.learning_rate.
 
     Raises:
         SettingError: the rates do not rise, or the steps are too few.
@@ -83,7 +90,10 @@ def range_overrides(lowest: float, highest: float, steps: int, global_batch_size
         raise SettingError(
             f"--steps {steps}: a range test needs at least {FEWEST_STEPS}, 100 and more say it more clearly"
         )
+    own = {name: getattr(optim, name) for name in OWN_RATES}
     return [
+        *(f"optim.{name}={rate / optim.peak * highest!r}" for name, rate in own.items() if rate is not None),
+        "health.on_spike=warn",
         "schedule.name=range_test",
         "schedule.warmup_steps=0",
         "schedule.warmup_tokens=null",

@@ -7,7 +7,7 @@ every row below was compared with what real ranks take (docs/plan.md).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zhgpt.config.schema import ModelSection
@@ -15,7 +15,10 @@ from zhgpt.config.zero_rules import offload_device, zero_stage
 from zhgpt.model.shape import count_parameters, decoder_shape
 from zhgpt.plan.activations import Activations, Kernels, activations
 
-MASTER_BYTES, ADAM_BYTES, GRADIENT_BYTES = 4, 8, 4
+MASTER_BYTES, ADAM_BYTES, MUON_BYTES, GRADIENT_BYTES = 4, 8, 4, 4
+"""Of a parameter in fp32: master weight, Adam's two moments, Muon's one, gradient."""
+MUON_BATCH_VALUES = 2**24
+"""Most values that ``zhgpt.train.muon`` orthogonalises in one product (its ``LARGEST_BATCH``)."""
 STAGE0_BUCKET = 500_000_000
 """Elements that DeepSpeed's plain all-reduce lays side by side at once (engine.py, ``buffered_allreduce_fallback``)."""
 ZERO_BUCKET, PERSISTENCE_THRESHOLD, MAX_LIVE = 500_000_000, 100_000, 1_000_000_000
@@ -41,6 +44,7 @@ class Layout:
         optimizer_offloaded: whether master weights and moments lie in the host.
         parameters_offloaded: whether the weights do.
         kernels: whose activations are counted.
+        optimizer: ``optim.name``.
     """
 
     stage: int
@@ -53,6 +57,7 @@ class Layout:
     optimizer_offloaded: bool = False
     parameters_offloaded: bool = False
     kernels: Kernels = "cuda"
+    optimizer: str = "adamw"
 
     @property
     def autocast(self) -> bool:
@@ -129,6 +134,7 @@ def layout_of(
     accumulation: int = 1,
     checkpointing: bool = False,
     kernels: Kernels = "cuda",
+    optimizer: str = "adamw",
 ) -> Layout:
     """The layout that a checked DeepSpeed JSON asks for."""
     return Layout(
@@ -142,6 +148,7 @@ def layout_of(
         optimizer_offloaded=offload_device(ds_json, "offload_optimizer") != "none",
         parameters_offloaded=offload_device(ds_json, "offload_param") != "none",
         kernels=kernels,
+        optimizer=optimizer,
     )
 
 
@@ -158,8 +165,9 @@ def plan_memory(
         reserve: whether CUDA's own memory and fragmentation are added (not for ranks on the CPU).
     """
     dense, experts = split_parameters(model, layout.ep_size)
-    dense_state = state_bytes(dense, layout, layout.world_size)
-    expert_state = state_bytes(experts, layout, max(1, layout.world_size // layout.ep_size))
+    tables = count_parameters(model).embedding
+    dense_state = state_bytes(dense, layout, layout.world_size, matrices=dense - tables)
+    expert_state = state_bytes(experts, layout, max(1, layout.world_size // layout.ep_size), matrices=experts)
     held = activations(
         model,
         micro_batch_size,
@@ -190,13 +198,43 @@ def split_parameters(model: ModelSection, ep_size: int) -> tuple[int, int]:
     return count_parameters(model).total - size, size // ep_size
 
 
-def state_bytes(parameters: int, layout: Layout, ranks: int) -> StateBytes:
+def state_bytes(parameters: int, layout: Layout, ranks: int, *, matrices: int = 0) -> StateBytes:
     """Bytes of weights, gradients and optimizer for parameters that are split over ``ranks``.
 
     ZeRO pads what it splits to whole elements a rank, which is left out: less than ``ranks`` elements a group.
+
+    Args:
+        parameters: how many.
+        layout: of the ranks.
+        ranks: that they are split over.
+        matrices: how many of them Muon steps where it is the optimizer; norms and routers are counted among them.
     """
     if parameters == 0:
         return StateBytes(0, 0, 0, 0, 0, 0, 0)
+    state = _state_under_adam(parameters, layout, ranks)
+    if layout.optimizer != "muon":
+        return _offloaded(state, layout)
+    saved = (ADAM_BYTES - MUON_BYTES) * matrices / (1 if layout.stage == 0 else ranks)
+    update = state.update if layout.stage == 0 else _muon_update(state, layout, matrices / ranks)
+    return _offloaded(replace(state, optimizer=state.optimizer - saved, update=update), layout)
+
+
+def _muon_update(state: StateBytes, layout: Layout, held: float) -> float:
+    """What Muon's step takes for a moment, where ZeRO gives it flat vectors with so many values of matrices.
+
+    The directions in fp32, as they are sent and as they are orthogonalised; and for one batch of equal matrices, about half of
+    all, copy, quotient and result. Compared with real ranks (docs/plan.md).
+    """
+    computed = 2 if layout.precision == "bf16" else 4
+    sent = computed if computed < 4 else 0  # fp32 is sent as it is
+    batch = min(held / 2, MUON_BATCH_VALUES)
+    needed = (4 + sent + computed) * held + (4 + 2 * computed) * batch
+    keeps_copy = layout.stage == 3 or (layout.stage == 2 and layout.precision != "bf16")
+    return state.update + needed if keeps_copy else max(state.update, needed)
+
+
+def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes:
+    """What AdamW needs, nothing offloaded."""
     split = parameters / ranks
     weights = float(layout.weight_bytes * parameters)
     bucket = float(layout.key("reduce_bucket_size", ZERO_BUCKET))
@@ -216,15 +254,13 @@ def state_bytes(parameters: int, layout: Layout, ranks: int) -> StateBytes:
     )
     if layout.stage == 3:
         weights = layout.weight_bytes * split
-        state = StateBytes(weights, optimizer, gradients, 0, 0, buckets, gradients)
-    elif layout.stage == 2:
-        state = StateBytes(weights, optimizer, 0, gradients, gradients, buckets, gradients)
-    else:
-        # Without overlap_comm they are reduced after the backward pass, and with accumulation after the last one.
-        later = layout.accumulation > 1 or not layout.key("overlap_comm", False)
-        whole = GRADIENT_BYTES * parameters if later else gradients
-        state = StateBytes(weights, optimizer, 0, whole, whole, buckets, gradients)
-    return _offloaded(state, layout)
+        return StateBytes(weights, optimizer, gradients, 0, 0, buckets, gradients)
+    if layout.stage == 2:
+        return StateBytes(weights, optimizer, 0, gradients, gradients, buckets, gradients)
+    # Without overlap_comm they are reduced after the backward pass, and with accumulation after the last one.
+    later = layout.accumulation > 1 or not layout.key("overlap_comm", False)
+    whole = GRADIENT_BYTES * parameters if later else gradients
+    return StateBytes(weights, optimizer, 0, whole, whole, buckets, gradients)
 
 
 def _offloaded(state: StateBytes, layout: Layout) -> StateBytes:

@@ -202,6 +202,7 @@ def layout_for(config: RunConfig, ds_json: Mapping[str, Any], cluster: Cluster, 
         accumulation=batch.gradient_accumulation_steps,
         checkpointing=config.train.activation_checkpointing,
         kernels="cpu" if cluster.gpu.name == "cpu" else "cuda",
+        optimizer=config.optim.name,
     )
 
 

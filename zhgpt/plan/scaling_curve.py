@@ -108,6 +108,11 @@ def load_runs(path: Path = RUNS) -> list[Run]:
     return [Run(row["name"], row["parameters"], row["tokens"], row["bits_per_byte"]) for row in rows]
 
 
+def unigram_of_the_runs(path: Path = RUNS) -> float:
+    """Bits per byte of the unigram line of the text that the runs were trained on."""
+    return float(json.loads(path.read_text(encoding="utf-8"))["unigram_bits_per_byte"])
+
+
 def largest(runs: Sequence[Run]) -> Run:
     """The run with the most compute (parameters x tokens): left out of the fit, to test it."""
     return max(runs, key=lambda run: run.parameters * run.tokens)

@@ -1,4 +1,4 @@
-"""What all pictures of the report share: curves, plots, colours, and points thinned out for drawing."""
+"""What pictures share: their style, and those of a run's report curves, plots, colours, and points thinned out for drawing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,26 @@ from zhgpt.health.detector import Finding
 
 BLUE, ORANGE, RED, GREY, GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
 MOST_POINTS = 1500
+# Any: matplotlib types these by a literal of every parameter it has.
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "axes.edgecolor": "#9ca3af",
+    "axes.labelcolor": "#374151",
+    "xtick.color": "#374151",
+    "ytick.color": "#374151",
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "legend.fancybox": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "zhgpt",
+}
+"""Of every picture: runs, ablations, tokenizers."""
 
 
 @dataclass(frozen=True)

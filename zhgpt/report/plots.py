@@ -3,7 +3,6 @@
 import io
 import math
 from statistics import median
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,30 +10,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from zhgpt.evaluate.learning_verdict import series
-from zhgpt.report.drawing import BLUE, GREEN, GREY, MOST_POINTS, ORANGE, RED, Curves, Plot, columns, marker, thinned
+from zhgpt.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    MOST_POINTS,
+    ORANGE,
+    RED,
+    STYLE,
+    Curves,
+    Plot,
+    columns,
+    marker,
+    thinned,
+)
 from zhgpt.report.health_plots import mark_findings
 
 _SMOOTH_FROM = 40
 _MOST_DOTS = 60
 # A gradient norm that spans more than this factor is drawn on a logarithmic axis.
 _LOGARITHMIC_FROM = 30.0
-
-# Any: matplotlib types these by a literal of every parameter it has.
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e7eb",
-    "axes.edgecolor": "#9ca3af",
-    "axes.labelcolor": "#374151",
-    "xtick.color": "#374151",
-    "ytick.color": "#374151",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "zhgpt",
-}
 
 
 def render_svg(plot: Plot, curves: Curves) -> bytes | None:
@@ -48,7 +43,7 @@ def render_png(plot: Plot, curves: Curves) -> bytes | None:
 
 
 def _render(plot: Plot, curves: Curves, kind: str) -> bytes | None:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2) if plot.wide else (5.6, 3.2), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         if not plot.draw(curves, axes):
