@@ -16,8 +16,8 @@ def main() -> None:
 
     pool = Ranks()
     print(
-        "| Model | Optimizer | Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB | Planned, MB "
-        "| Error |"
+        "| Model | Optimizer | Ranks | Precision | ZeRO | Micro batch | Accumulation | Checkpointing | Measured, MB "
+        "| Planned, MB | Error |"
     )
     print("|---|---|---:|---|---:|---:|---:|---|---:|---:|---:|")
     shapes = [
