@@ -117,7 +117,10 @@ def proposal_sentence(proposal: Proposal) -> Sentence:
     """What a proposal is, and what limits it."""
     plan = proposal.prediction
     low, high = plan.expectation.low, plan.expectation.high
-    expected = f"{low:.2f} to {high:.2f}" if plan.expectation.extrapolated else f"{plan.expectation.bits_per_byte:.2f}"
+    one = f"{plan.expectation.bits_per_byte:.2f}"
+    expected, expected_zh = (
+        (f"{low:.2f} to {high:.2f}", f"{low:.2f} 至 {high:.2f}") if plan.expectation.extrapolated else (one, one)
+    )
     where = f"{plan.cluster.world_size} x {plan.cluster.gpu.name}"
     en = (
         f"{where}, {duration_text(plan.seconds)}: {count_text(plan.count.total)} parameters on "
@@ -129,7 +132,7 @@ def proposal_sentence(proposal: Proposal) -> Sentence:
         f"{where}，{duration_text(plan.seconds)}：{count_text(plan.count.total)} 参数，{count_text(plan.batch.total_tokens)} 个 "
         f"token（每个参数 {plan.tokens_per_parameter:.3g} 个），{plan.batch.steps:,} 步，每步 {plan.batch.tokens_per_step:,} 个 "
         f"token，学习率 {plan.config.optim.peak:g}，ZeRO-{proposal.stage}，micro batch "
-        f"{plan.batch.micro_batch_size}；预计每字节 {expected} 比特。"
+        f"{plan.batch.micro_batch_size}；预计每字节 {expected_zh} 比特。"
     )
     if proposal.limited_by == "text" and proposal.useful_text_gb is not None:
         en += (
@@ -137,7 +140,7 @@ def proposal_sentence(proposal: Proposal) -> Sentence:
             f"{proposal.useful_text_gb:.2g} GB, and a larger model with it."
         )
         zh += (
-            f" 限制在于语料（已读 {plan.epochs or 0:.2g} 遍）：这些时间大约够用 {proposal.useful_text_gb:.2g} GB 语料，"
+            f" 限制在于语料（要读 {plan.epochs or 0:.2g} 遍）：这些时间大约够用 {proposal.useful_text_gb:.2g} GB 语料，"
             "模型也可以更大。"
         )
     return Sentence("proposal", en, zh)
