@@ -56,13 +56,14 @@ class Halves:
         return run[:middle] + (self.waiting.popleft() if len(self.waiting) > self.distance else run[middle:])
 
 
-def write_cold_text(corpus: list[Path], target: Path, megabytes: float) -> ColdText:
+def write_cold_text(corpus: list[Path], target: Path, megabytes: float, cut_bytes: int | None = None) -> ColdText:
     """Writes JSON lines with so much text, drawn evenly from the whole corpus.
 
     Args:
         corpus: Files that `zhgpt corpus read` takes.
         target: The file to write.
         megabytes: Text wanted, in 10^6 bytes of UTF-8; a document more at most.
+        cut_bytes: Cuts documents at the first line end from so many bytes on; None: they stay whole.
     """
     whole = sum(len(text.encode()) for text in texts_of(corpus))
     written = recombined = documents = number = 0
@@ -72,12 +73,27 @@ def write_cold_text(corpus: list[Path], target: Path, megabytes: float) -> ColdT
             halves = Halves(_RUNS_BETWEEN_HALVES * number)
             for text in evenly(texts_of(corpus), wanted / whole):
                 shown = halves.exchange(text) if number else text
-                file.write(json.dumps({"text": shown}, ensure_ascii=False) + "\n")
-                size = len(shown.encode())
-                written, documents = written + size, documents + 1
-                recombined += size if number else 0
+                for piece in [shown] if cut_bytes is None else cut(shown, cut_bytes):
+                    file.write(json.dumps({"text": piece}, ensure_ascii=False) + "\n")
+                    size = len(piece.encode())
+                    written, documents = written + size, documents + 1
+                    recombined += size if number else 0
             number += 1
     return ColdText(written, recombined, documents)
+
+
+def cut(text: str, least_bytes: int) -> Iterator[str]:
+    """The text in pieces of whole lines, of at least so many bytes but the last."""
+    held: list[str] = []
+    size = 0
+    for line in text.split("\n"):
+        held.append(line)
+        size += len(line.encode())
+        if size >= least_bytes:
+            yield "\n".join(held)
+            held, size = [], 0
+    if size and not (rest := "\n".join(held)).isspace():
+        yield rest
 
 
 def texts_of(corpus: list[Path]) -> Iterator[str]:

@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="any corpus; more text is made of it")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--megabytes", type=float, nargs="+", default=[50.0])
+    parser.add_argument("--cut-bytes", type=int, help="short documents: whole lines of at least so many bytes")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--variants", nargs="+", choices=(OURS, *VARIANTS), default=[OURS, *VARIANTS])
     arguments = parser.parse_args()
     for megabytes in arguments.megabytes:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            text = write_cold_text(arguments.corpus, folder / "corpus.jsonl", megabytes)
+            text = write_cold_text(arguments.corpus, folder / "corpus.jsonl", megabytes, arguments.cut_bytes)
             print(f"{text.text_bytes / 1e6:.1f} MB of text, {arguments.workers} workers")
             for variant in arguments.variants:
                 one = build(variant, folder, arguments.tokenizer, arguments.workers)
@@ -50,7 +51,14 @@ def main() -> None:
                 print(*(f"  {each}: {'same' if same_bytes(folder, each) else 'OTHER'} bytes" for each in others))
 
 
-def run(corpus: list[Path], tokenizer: Path, folder: Path, megabytes: float, repeats: int) -> list[Comparison]:
+def run(
+    corpus: list[Path],
+    tokenizer: Path,
+    folder: Path,
+    megabytes: float,
+    repeats: int,
+    cut_bytes: int | None = None,
+) -> list[Comparison]:
     """A row against each baseline; all variants in turn, start and checks of ours included.
 
     Args:
@@ -59,9 +67,10 @@ def run(corpus: list[Path], tokenizer: Path, folder: Path, megabytes: float, rep
         folder: Where the text and the datasets go.
         megabytes: Of text.
         repeats: Builds of each variant; the middle one counts.
+        cut_bytes: Makes short documents of long ones (`benchmarks.cold_text`).
     """
     folder.mkdir()
-    text = write_cold_text(corpus, folder / "corpus.jsonl", megabytes)
+    text = write_cold_text(corpus, folder / "corpus.jsonl", megabytes, cut_bytes)
     found: dict[str, list[Measured]] = {variant: [] for variant in (OURS, *VARIANTS)}
     for _ in range(repeats):
         for variant, measured in found.items():
@@ -69,10 +78,16 @@ def run(corpus: list[Path], tokenizer: Path, folder: Path, megabytes: float, rep
     for variant in VARIANTS:
         if not same_bytes(folder, variant):
             raise RuntimeError(f"{variant} wrote other bytes than ours")
-    return [row_of(text, megabytes, variant, found[OURS], found[variant]) for variant in VARIANTS]
+    what = f"build {megabytes:,.0f} MB of Chinese, 2 workers"
+    if cut_bytes is not None:
+        what += f", short documents ({text.text_bytes / text.documents:,.0f} bytes)"
+    asked = _AT_LEAST if cut_bytes is None else {}
+    return [row_of(text, what, asked.get(variant, ""), variant, found[OURS], found[variant]) for variant in VARIANTS]
 
 
-def row_of(text: ColdText, megabytes: float, variant: str, ours: list[Measured], theirs: list[Measured]) -> Comparison:
+def row_of(
+    text: ColdText, what: str, at_least: str, variant: str, ours: list[Measured], theirs: list[Measured]
+) -> Comparison:
     """One row: medians of CPU and wall time, the largest peaks."""
     amount = text.text_bytes / 1e6
     peaks = [max(one.peak_bytes for one in some) / 1e6 for some in (ours, theirs)]
@@ -82,7 +97,7 @@ def row_of(text: ColdText, megabytes: float, variant: str, ours: list[Measured],
         return amount / statistics.median(getattr(one, field) for one in some)
 
     return Comparison(
-        f"build {megabytes:,.0f} MB of Chinese, 2 workers",
+        what,
         _NAMES[variant],
         "MB of text",
         rate(ours, "cpu_seconds"),
@@ -90,7 +105,7 @@ def row_of(text: ColdText, megabytes: float, variant: str, ours: list[Measured],
         rate(ours, "wall_seconds"),
         rate(theirs, "wall_seconds"),
         len(ours),
-        at_least=_AT_LEAST[variant],
+        at_least=at_least,
         notes=(
             f"peak PSS of all processes {peaks[0]:,.0f} MB against {peaks[1]:,.0f} MB; `.bin` and `.idx` identical; "
             f"{text.documents:,} documents{recombined}"

@@ -1,5 +1,6 @@
 """Running a command to its end: CPU-seconds of all its processes, and the most memory that they had together."""
 
+import os
 import resource
 import subprocess
 import time
@@ -33,7 +34,9 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         RuntimeError: It failed.
     """
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    # An installed package has its bytecode; a checkout has it from the second start on, unless it is told not to keep it.
+    kept = {name: value for name, value in (environment or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=kept)
     peak = 0
     while process.poll() is None:
         peak = max(peak, sum(map(pss_bytes, family(process.pid))))

@@ -42,7 +42,8 @@ Text that is encoded is seen once by each variant, in a process of its own: repe
 evenly from the corpus. It has not 500 MB, so what is missing is made of it (`benchmarks/cold_text.py`): the same
 documents with the second half of each run of four or more Han characters taken from another run. Of the characters in
 such runs 0.2 % are then in a run that the corpus has, too; between two halves of the corpus itself it is 18 %. A token of
-the made text is 4.8 bytes, of the corpus 5.2. PSS counts shared pages once; it is looked at every 50 ms.
+the made text is 4.8 bytes, of the corpus 5.2. Short documents are runs of whole lines of the corpus, of 128 bytes or more.
+PSS counts shared pages once; it is looked at every 50 ms. The baselines read the text as ours does, and keep no manifest.
 
 A target is missed: 10 times one `encode` call a document, at both sizes. Documents are 8 kB, and there one call each costs
 HF's tokenizers only a quarter more than batches (50 MB), so 10 times that is 8 times the batches. At 50 MB the start

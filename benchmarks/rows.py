@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     data_build,
+    expert_parallel,
     loader,
     minhash,
     mixture_layer,
@@ -68,10 +69,10 @@ def _zhgpt(*arguments: str) -> None:
     subprocess.run([*_ZHGPT, *arguments], check=True, timeout=3600)
 
 
-def _build(megabytes: float, repeats: int) -> Callable[[Place], list[Comparison]]:
+def _build(megabytes: float, repeats: int, cut_bytes: int | None = None) -> Callable[[Place], list[Comparison]]:
     def rows(place: Place) -> list[Comparison]:
-        folder = place.folder / f"build_{megabytes:.0f}"
-        return data_build.run(place.corpus, place.tokenizer, folder, megabytes * place.scale, repeats)
+        folder = place.folder / f"build_{megabytes:.0f}_{cut_bytes}"
+        return data_build.run(place.corpus, place.tokenizer, folder, megabytes * place.scale, repeats, cut_bytes)
 
     return rows
 
@@ -92,6 +93,7 @@ def _minhash(place: Place) -> list[Comparison]:
 
 ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "build_50": _build(50, repeats=3),
+    "build_short": _build(50, repeats=3, cut_bytes=128),
     "build_500": _build(500, repeats=1),
     "tokenizer": _tokenizer,
     "open": lambda place: [open_dataset.run(place.folder, round(open_dataset.DOCUMENTS * place.scale))],
@@ -102,9 +104,10 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "training_step": lambda place: [training_step.run(place.dataset)],
     "loader": lambda place: [loader.run(place.dataset)],
     "mixture": lambda _: mixture_layer.run(),
+    "expert_parallel": lambda place: expert_parallel.run(place.dataset, place.new_folder("expert_parallel")),
     "model_step": lambda _: model_step.run(),
 }
 """In the order of the table."""
 
-NEED_CORPUS = frozenset({"build_50", "build_500", "tokenizer", "minhash"})
+NEED_CORPUS = frozenset({"build_50", "build_short", "build_500", "tokenizer", "minhash"})
 """Rows that need a large corpus."""

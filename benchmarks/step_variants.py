@@ -185,7 +185,7 @@ def engine_step(work: Work, stage: int, *, compile_blocks: bool = False) -> Step
         config, {"zero_optimization": {"stage": stage, **ZERO}}, plan, accelerator="cpu"
     )
     module = module_of(work, compile_blocks=compile_blocks)
-    adam = torch.optim.AdamW(parameter_groups(module, 0.1), lr=RATE, fused=True)
+    adam = torch.optim.AdamW(parameter_groups(module, config.optim), lr=RATE, fused=True)
     engine = build_engine(module, adam, composed)
     return _engine_loop(engine, work.batches(), set_learning_rate, work.micro_steps / work.tokens)
 

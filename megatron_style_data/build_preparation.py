@@ -1,10 +1,11 @@
 """What a build finds out before it encodes: tokenizer, inputs, plan, and which encoder gives the tokenizer's ids."""
 
 import ctypes
+import gc
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -74,6 +75,11 @@ def prepare(settings: BuildSettings, *, encodes: bool = True) -> Preparation:
     check_fractions(settings.valid_fraction, settings.test_fraction)
     if settings.workers < 1:
         raise SettingError(f"workers {settings.workers}: expected at least 1.")
+    with _no_collections():
+        return _prepare(settings, encodes)
+
+
+def _prepare(settings: BuildSettings, encodes: bool) -> Preparation:
     tokenizer = load_tokenizer(settings.tokenizer, end_of_text=settings.end_of_text)
     dtype = choose_dtype(tokenizer.vocab_size, settings.dtype)
     skipped: list[Path] = []
@@ -129,6 +135,18 @@ def signature(settings: BuildSettings, preparation: Preparation) -> str:
     content = [_UNITS_VERSION, tokenizer.fingerprint, tokenizer.end_of_text, preparation.dtype, settings.seed]
     options = asdict(replace(settings.read, max_bad=None))  # says when to stop, not what to read
     return hashlib.sha256(json.dumps([*content, options]).encode()).hexdigest()
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keeps Python from looking for cycles while tokenizers, hundreds of thousands of objects, are read and written."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _return_free_memory() -> None:

@@ -1,6 +1,7 @@
 """What one worker does with one unit of a build: read, normalise, encode, hash, write."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from megatron_style_data.encoding import encode_texts
 from megatron_style_data.errors import UserError
 from megatron_style_data.readers import READERS, ReadCounters, ReadOptions, read_documents
 from megatron_style_data.readers.parts import places_in_file
+from megatron_style_data.readers.text_batches import TextBatch, read_text_batches
 from megatron_style_data.tokenizer import load_tokenizer
 from megatron_style_data.tokenizer.fast_encoding import Encoder, OwnEncoder, Proof
 
 # Below the size from which HF's encode_batch starts threads of its own: parallel work is done by processes here.
 BATCH_CHARACTERS = 1 << 16
-_BATCH_DOCUMENTS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,10 @@ def encode_unit(
     with writing_unit(job.folder, unit.number, key) as writer:
         for piece in unit.slices:
             counters = ReadCounters()
-            for texts in _batches(slice_texts(piece, job.options, counters)):
-                encoded = encode_texts(encoder, texts, job.end_of_text_id, job.dtype, job.seed)
+            for batch in _slice_batches(piece, job.options, counters):
+                encoded = encode_texts(encoder, batch, job.end_of_text_id, job.dtype, job.seed)
                 writer.append(encoded)
-                tell(len(texts), int(encoded.utf8_bytes.sum()))
+                tell(len(batch.texts), int(encoded.utf8_bytes.sum()))
             writer.end_slice(counters)
         finished = writer.finished(key)
     return UnitDone(finished, resumed=False)
@@ -107,9 +108,21 @@ def encode_unit(
 
 def slice_texts(piece: Slice, options: ReadOptions, counters: ReadCounters) -> Generator[str, None, None]:
     """The texts of a slice; errors name places in the whole file. ``counters`` counts places from the slice's begin."""
-    try:
+    with _places_in_whole_file(piece):
         for document in read_documents(piece.file, options, counters):
             yield document.text
+
+
+def _slice_batches(piece: Slice, options: ReadOptions, counters: ReadCounters) -> Iterator[TextBatch]:
+    """The texts of ``slice_texts`` in batches."""
+    with _places_in_whole_file(piece):
+        yield from read_text_batches(piece.file, options, counters, BATCH_CHARACTERS)
+
+
+@contextmanager
+def _places_in_whole_file(piece: Slice) -> Iterator[None]:
+    try:
+        yield
     except UserError as error:
         message = place_in_whole_file(str(error), piece)
         if message == str(error):
@@ -123,16 +136,3 @@ def place_in_whole_file(message: str, piece: Slice) -> str:
     if part is None or READERS[piece.file.format].parts != "lines":
         return message
     return places_in_file(message, piece.file.path, part)
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if batch and (characters + len(text) > BATCH_CHARACTERS or len(batch) == _BATCH_DOCUMENTS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch

@@ -45,6 +45,7 @@ def main(sockets: list[int]) -> int:
     with Connection(sockets[0]) as first:
         job = first.recv()
         assert isinstance(job, EncodingJob)
+        gc.disable()  # all that is loaded stays
         try:
             encoder: Encoder = job.own_encoder() if job.definition is None else FastEncoder(job.definition)
         except UserError as error:
@@ -56,6 +57,7 @@ def main(sockets: list[int]) -> int:
             first.send(f"fastokens does not read this tokenizer ({error})")
             return 0
         gc.freeze()  # a collection would copy the pages that are shared
+        gc.enable()
         alive = {_fork(job, encoder, sockets, number, first=True): number for number in range(len(sockets))}
         while alive:
             process, status = os.wait()

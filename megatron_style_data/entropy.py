@@ -143,38 +143,56 @@ def measure_floor(
 def _fit(codes: Codes, counts: NDArray[np.int64], vocab_size: int) -> _Models:
     """Fits the weights on a tenth of the pairs of train, then counts all of them."""
     block = max(1, min(_BLOCK_TOKENS, len(codes) // (2 * _FITTED_ON_EVERY)))
-    aside = np.zeros(len(codes), np.bool_)
-    for start in range((_FITTED_ON_EVERY - 1) * block, len(codes), _FITTED_ON_EVERY * block):
-        aside[start : start + block] = True
-    kept, held_out = _counted(codes[~aside]), _counted(codes[aside])
+    every, part = _FITTED_ON_EVERY * block, (_FITTED_ON_EVERY - 1) * block
+    starts = range(0, len(codes), every)
+    kept = _counted(np.concatenate([codes[start : start + part] for start in starts]))
+    held_out = _counted(np.concatenate([codes[start + part : start + every] for start in starts]))
     seconds = held_out.codes % vocab_size
     # Sums of integers below 2**53 are exact in the floats that bincount adds in.
     kept_counts = np.bincount(kept.codes % vocab_size, kept.counts, minlength=vocab_size)
-    no_buckets = np.zeros(len(seconds), np.int64)
-    trust = _fit_weights((kept_counts / kept.total)[seconds], 1 / vocab_size, no_buckets, held_out.counts)[0]
+    times = held_out.counts.astype(np.float64)
+    trust = _fit_weight((kept_counts / kept.total)[seconds], 1 / vocab_size, times)
     kept_unigram = _unigram(kept_counts, trust)
-    from_pairs, seen = _look_up(_pairs(kept, vocab_size), held_out.codes)
-    weights = _fit_weights(from_pairs, kept_unigram[seconds], _bucket(seen), held_out.counts)
-    every = _merged(kept, held_out)
-    return _Models(_unigram(counts, trust), _pairs(every, vocab_size), weights)
+    kept_pairs = _Pairs(kept.codes, kept.counts, _firsts(kept, vocab_size))
+    from_pairs, seen = _look_up(kept_pairs, held_out.codes)
+    weights = _fit_weights(from_pairs, kept_unigram[seconds], times, _bucket(seen))
+    every_pair = _merged(kept, held_out)
+    firsts = kept_pairs.firsts + _firsts(held_out, vocab_size)
+    return _Models(_unigram(counts, trust), _Pairs(every_pair.codes, every_pair.counts, firsts), weights)
 
 
 def _fit_weights(
     sharp: NDArray[np.float64],
-    smooth: NDArray[np.float64] | float,
+    smooth: NDArray[np.float64],
+    times: NDArray[np.float64],
     buckets: NDArray[np.int64],
-    counts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """For each bucket the weight w that makes w * sharp + (1 - w) * smooth most likely; never 1, as sharp may be 0."""
-    members = np.bincount(buckets, counts, minlength=_BUCKETS)
+    """(_BUCKETS,) the weight of ``_fit_weight`` for the pairs of each bucket; one half where there are none."""
     weights = np.full(_BUCKETS, 0.5)
+    order = np.argsort(buckets.astype(np.uint8), kind="stable")
+    ends = np.cumsum(np.bincount(buckets, minlength=_BUCKETS))
+    for bucket, members in enumerate(np.split(order, ends[:-1])):
+        if len(members):
+            weights[bucket] = _fit_weight(sharp[members], smooth[members], times[members])
+    return weights
+
+
+def _fit_weight(sharp: NDArray[np.float64], smooth: NDArray[np.float64] | float, times: NDArray[np.float64]) -> float:
+    """The weight w that makes w * sharp + (1 - w) * smooth most likely for what was seen so many times.
+
+    Never 1, as sharp may be 0: no certainty from few observations.
+    """
+    weight, total = 0.5, float(times.sum())
+    from_sharp, both = np.empty((2, len(sharp)))
     for _ in range(_ROUNDS):
-        mine = weights[buckets]
-        from_sharp = mine * sharp
-        from_sharp /= from_sharp + (1 - mine) * smooth
-        weights = np.bincount(buckets, from_sharp * counts, minlength=_BUCKETS) / np.maximum(members, 1)
-    # A bucket nobody fell into, and no certainty from few observations.
-    return np.where(members > 0, np.minimum(weights, 1 - 0.5 / (members + 1)), 0.5)
+        np.multiply(sharp, weight, out=from_sharp)
+        np.multiply(smooth, 1 - weight, out=both)
+        both += from_sharp
+        from_sharp /= both
+        from_sharp *= times
+        # Added up from the first to the last: the sum must not depend on how a library cuts an array into pieces.
+        weight = float(np.cumsum(from_sharp, out=both)[-1]) / total
+    return min(weight, 1 - 0.5 / (total + 1))
 
 
 def _unigram(counts: NDArray[np.int64] | NDArray[np.float64], trust: float) -> NDArray[np.float64]:
@@ -190,17 +208,19 @@ def _counted(codes: Codes) -> _Counted:
 
 
 def _merged(one: _Counted, other: _Counted) -> _Counted:
-    """The pairs of both."""
-    codes = np.concatenate([one.codes, other.codes])
-    order = np.argsort(codes, kind="stable")
-    codes, counts = codes[order], np.concatenate([one.counts, other.counts])[order]
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    return _Counted(codes[starts], np.add.reduceat(counts, starts))
+    """The pairs of both; the second are few beside the first."""
+    at = np.searchsorted(one.codes, other.codes)
+    known = one.codes[np.minimum(at, len(one.codes) - 1)] == other.codes
+    counts = one.counts.copy()
+    counts[at[known]] += other.counts[known]
+    new = ~known
+    places = at[new]
+    codes: Any = np.insert(one.codes, places, other.codes[new])
+    return _Counted(codes, np.insert(counts, places, other.counts[new]))
 
 
-def _pairs(counted: _Counted, vocab_size: int) -> _Pairs:
-    firsts = np.bincount(counted.codes // vocab_size, counted.counts, minlength=vocab_size).astype(np.int64)
-    return _Pairs(counted.codes, counted.counts, firsts)
+def _firsts(counted: _Counted, vocab_size: int) -> NDArray[np.int64]:
+    return np.bincount(counted.codes // vocab_size, counted.counts, minlength=vocab_size).astype(np.int64)
 
 
 def _look_up(pairs: _Pairs, codes: Codes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -5,12 +5,9 @@ It is the last file of a build to appear, so a dataset without a valid one is no
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from megatron_style_data.digests import BlockDigest
 from megatron_style_data.errors import BadDataError, MissingInputError, StorageError
@@ -23,12 +20,15 @@ Origin: TypeAlias = Literal["built", "adopted", "merged", "split"]
 # The order in which the splits lie in the .bin file.
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+# How pydantic reads the records below. It is imported only where a manifest is read: a build writes one.
+_STRICT = {"extra": "forbid", "strict": True}
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class TokenizerRecord:
     """The tokenizer of a dataset. `path` is seen from the dataset's folder, or as it was given at build."""
+
+    __pydantic_config__: ClassVar = _STRICT
 
     fingerprint: str
     kind: str
@@ -38,9 +38,11 @@ class TokenizerRecord:
     path: str
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Checksums:
     """xxh3-128 of each file, and xxh3-64 of each of its blocks (16 hexadecimal digits each, in one string)."""
+
+    __pydantic_config__: ClassVar = _STRICT
 
     bin: str
     idx: str
@@ -51,13 +53,15 @@ class Checksums:
     idx_blocks: str
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class SplitRecord:
     """One split: a range of documents, which is a range of tokens.
 
     Attributes:
         utf8_bytes: Bytes of the text as it was tokenised (normalised, without end-of-text tokens).
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     first_document: int
     documents: int
@@ -71,7 +75,7 @@ class SplitRecord:
         return self.tokens / self.utf8_bytes
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class SourceRecord:
     """One source of documents: a file, or a folder where there are very many files.
 
@@ -81,6 +85,8 @@ class SourceRecord:
         changed: What normalisation changed, and how often.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     name: str
     documents: int
     tokens: int
@@ -89,13 +95,15 @@ class SourceRecord:
     changed: dict[str, int]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Floor:
     """What a model reaches that knows only how frequent tokens (unigram) or pairs of tokens (bigram) are.
 
     Losses are nats per token, counted on `train` and measured on `measured_on`; end-of-text tokens count. The bigram is
     interpolated with the unigram; its pairs are counted on `bigram_tokens` tokens spread evenly over `train`.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     unigram_loss: float
     unigram_bits_per_byte: float
@@ -106,7 +114,7 @@ class Floor:
     bigram_tokens: int
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Manifest:
     """Everything about a dataset but its tokens.
 
@@ -118,6 +126,8 @@ class Manifest:
         settings: What the output depends on besides text and tokenizer.
         floor: None when there was too little text to measure it.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     origin: Origin
     tokenizer: TokenizerRecord
@@ -231,6 +241,8 @@ def load_manifest(prefix: str | Path) -> Manifest:
         BadDataError: It is damaged, changed by hand, of another format or a newer version.
         StorageError: It cannot be read.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     path = path_manifest(prefix)
     try:
         data = path.read_bytes()

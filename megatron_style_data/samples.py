@@ -152,6 +152,7 @@ class Samples:
         self._ids: Tokens = dataset.tokens[first_token : first_token + tokens]
         self._seed = seed
         self._shuffle = shuffle
+        self._document_starts: NDArray[np.int64] | None = None
         self._last_epoch: tuple[int, _Epoch] | None = None
 
     @classmethod
@@ -202,6 +203,20 @@ class Samples:
         for row in np.flatnonzero(pieces == self.samples_per_epoch - 1).tolist():
             batch.target_mask[row, self.tokens - int(targets_before[row]) :] = False
         return batch
+
+    def target_documents(self, sample_ids: ArrayLike) -> NDArray[np.int64]:
+        """The documents that targets belong to, (n, S): numbers in the dataset. For splits that are evaluated on.
+
+        Args:
+            sample_ids: (n,) integers >= 0.
+        """
+        phases, pieces = self._pieces(checked_numbers(sample_ids))
+        firsts = phases + pieces * self.sequence_length
+        places = (firsts[:, None] + np.arange(self.sequence_length)) % self.tokens + self._first_token
+        if self._document_starts is None:
+            self._document_starts = self._dataset.starts_of(np.arange(len(self._dataset)))
+        found: NDArray[np.int64] = np.searchsorted(self._document_starts, places, side="right") - 1
+        return found
 
     def targets_in(self, first: int, count: int) -> int:
         """Number of unmasked targets in samples [first, first + count), in O(1)."""

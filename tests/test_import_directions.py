@@ -25,20 +25,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "zhgpt.evaluate": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.export": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
+    "zhgpt.health": {"zhgpt.errors", "zhgpt.config"},
     "zhgpt.report": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
-        "zhgpt.evaluate",
+        *("zhgpt.evaluate", "zhgpt.health", "zhgpt.plan.scaling_curve"),
         *("zhgpt.train.json_lines", "zhgpt.train.metrics"),  # the run's files, not the loop
     },
     "zhgpt.demo": {"zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA},
     "zhgpt.train": {
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", "zhgpt.checkpoint", DATA),
-        *("zhgpt.evaluate", "zhgpt.export"),
+        *("zhgpt.evaluate", "zhgpt.export", "zhgpt.health"),
     },
     "zhgpt.ablate": {  # starts runs as processes and reads what they wrote
         *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA + ".atomic"),
         "zhgpt.report",
-        *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.metrics", "zhgpt.train.run_folder"),
+        *("zhgpt.train.arguments", "zhgpt.train.decisions", "zhgpt.train.document_costs"),
+        *("zhgpt.train.metrics", "zhgpt.train.run_folder"),
+    },
+    "zhgpt.plan": {  # arithmetic, and short runs as processes; torch only to measure this machine's CPU
+        *("zhgpt.errors", "zhgpt.config", "zhgpt.distributed", "zhgpt.model", DATA),
+        "zhgpt.train.throughput",
     },
     "zhgpt.cli": {"zhgpt", DATA},
     "launch": {"zhgpt.cli"},

@@ -46,7 +46,7 @@ def read_documents(file: InputFile, options: ReadOptions, counters: ReadCounters
         text = normalized.text
         where = f"{file.path}, {reader.unit} {place}"
         if not text.strip():
-            counters.drop("empty", f"{where}: no text but spaces")
+            counters.drop_blank(where)
             continue
         if options.min_score is not None and not _scores(fields, options.min_score, where, counters):
             continue

@@ -65,32 +65,42 @@ def byte_lines(path: Path, longest: int, part: FilePart | None = None) -> Iterat
     they are numbered from 1 at the part's first one; ``parts.places_in_file`` puts messages right. Raises what
     ``byte_pieces`` raises.
     """
+    for first, lines in line_blocks(path, longest, part):
+        yield from enumerate(lines, first)
+
+
+def line_blocks(path: Path, longest: int, part: FilePart | None = None) -> Iterator[tuple[int, list[bytes | None]]]:
+    """Yields the lines of ``byte_lines`` in blocks, as they come: (number of the first one, lines)."""
     number = 1
     held: list[bytes] = []
     held_bytes = 0
     for piece in byte_pieces(path, part):
-        *complete, rest = piece.split(b"\n")
-        for end in complete:
-            whole = held_bytes + len(end) <= longest
-            yield number, _without_return(b"".join([*held, end]) if held else end) if whole else None
-            number, held, held_bytes = number + 1, [], 0
+        ends = piece.split(b"\n")
+        rest = ends.pop()
+        if ends:
+            lines: list[bytes | None] = list(ends)
+            if len(piece) > longest:
+                lines = [end if len(end) <= longest else None for end in ends]
+            if held_bytes:
+                lines[0] = b"".join([*held, ends[0]]) if held_bytes + len(ends[0]) <= longest else None
+                held, held_bytes = [], 0
+            if b"\r" in piece or (lines[0] is not None and lines[0].endswith(b"\r")):
+                lines = [None if line is None else line.removesuffix(b"\r") for line in lines]
+            yield number, lines
+            number += len(lines)
         held_bytes += len(rest)
         if held_bytes > longest:
             held = []
         elif rest:
             held.append(rest)
     if held_bytes:
-        yield number, _without_return(b"".join(held)) if held_bytes <= longest else None
+        yield number, [b"".join(held).removesuffix(b"\r") if held_bytes <= longest else None]
 
 
 def is_compressed(path: Path) -> bool:
     """Whether the file is gzip or zstd data. Raises what ``byte_pieces`` raises."""
     with _faults_named(path), open(path, "rb") as file:
         return _compression_of(path, file) != "plain"
-
-
-def _without_return(line: bytes) -> bytes:
-    return line.removesuffix(b"\r")
 
 
 def _plain_pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:

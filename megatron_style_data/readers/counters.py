@@ -55,8 +55,16 @@ class ReadCounters:
 
     def keep(self, utf8_bytes: int, changes: Mapping[str, int]) -> None:
         """Counts one document that is handed out."""
-        self.documents += 1
+        self.keep_all(1, utf8_bytes)
+        self.change(changes)
+
+    def keep_all(self, documents: int, utf8_bytes: int) -> None:
+        """Counts documents that are handed out."""
+        self.documents += documents
         self.utf8_bytes += utf8_bytes
+
+    def change(self, changes: Mapping[str, int]) -> None:
+        """Counts what was changed in a document that is handed out."""
         for name, count in changes.items():
             self.changes[name] = self.changes.get(name, 0) + count
 
@@ -66,6 +74,10 @@ class ReadCounters:
         places = self.first_places.setdefault(reason, [])
         if len(places) < FIRST_PLACES:
             places.append(place)
+
+    def drop_blank(self, where: str) -> None:
+        """Counts one document without text, which is at ``where``."""
+        self.drop("empty", f"{where}: no text but spaces")
 
     def note(self, words: str) -> None:
         """Keeps a note, as far as there are not too many."""

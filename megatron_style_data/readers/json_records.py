@@ -23,18 +23,21 @@ def strict_object(content: bytes) -> dict[str, Any] | None:
         record = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(record, dict):
-        return None
+    return record if isinstance(record, dict) and read_exactly(record) else None
+
+
+def read_exactly(record: dict[str, Any]) -> bool:
+    """Whether the fast library reads all numbers of a record, which it read, as `parse_object` does."""
     waiting: list[Any] = list(record.values())
     while waiting:
         value = waiting.pop()
         if isinstance(value, float) and abs(value) >= _LARGE_NUMBER:
-            return None
+            return False
         if isinstance(value, dict):
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
-    return record
+    return True
 
 
 def parse_object(line: str, place: str, bad: BadDocuments, content: bytes) -> dict[str, Any] | None:

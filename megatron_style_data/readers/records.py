@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from megatron_style_data.errors import BadDataError
@@ -25,6 +25,47 @@ class RawDocument(NamedTuple):
     fields: dict[str, Any]
 
 
+@dataclass(slots=True)
+class OneField:
+    """Takes the texts of records that have it in one field.
+
+    Attributes:
+        name: The field; None: it is chosen at the first record that tells, and holds for the file.
+        unit: What a record is in the file, for messages.
+        bad: Takes the records without a text.
+    """
+
+    name: str | None
+    unit: str
+    bad: BadDocuments
+
+    def text_of(self, number: int, record: Record, content: bytes | None) -> str | None:
+        """The text of a record; None if it was bad and counted.
+
+        Raises:
+            BadDataError: The first record has no text field, or a bad record is refused.
+        """
+        place = f"{self.unit} {number}"
+        if self.name is None:
+            self.name = _choose(record, place, self.bad, content)
+            if self.name is None:
+                return None
+        value, why = string_or_why(record, self.name)
+        if why is None:
+            return value
+        self.bad.take("no_text", place, why, _bytes_of(record, content))
+        return None
+
+
+def one_field(
+    records: Callable[[BadDocuments], Records], unit: str, schema: Schema | None, bad: BadDocuments
+) -> OneField | None:
+    """What gives the texts of ``documents_of`` where each is one field of a record; None where it is more than that."""
+    if schema is None or bad.options.text_field is not None:
+        return OneField(_field_of_the_file(records, unit, bad), unit, bad)
+    return None if schema.text_field is None else OneField(schema.text_field, unit, bad)
+
+
 def documents_of(
     records: Callable[[BadDocuments], Records], unit: str, schema: Schema | None, bad: BadDocuments
 ) -> Iterator[RawDocument]:
@@ -40,7 +81,12 @@ def documents_of(
         BadDataError: The first record has no text field, or a bad record is refused.
     """
     if schema is None or bad.options.text_field is not None:
-        yield from _from_one_field(records(bad), _field_of_the_file(records, unit, bad), unit, bad)
+        field = OneField(_field_of_the_file(records, unit, bad), unit, bad)
+        for number, record, content in records(bad):
+            text = field.text_of(number, record, content)
+            if text is not None:
+                others = {name: value for name, value in record.items() if name != field.name}
+                yield RawDocument(number, text, others)
     elif schema.goes_on is None:
         for number, extracted in _extracted(records(bad), unit, schema, bad):
             yield RawDocument(number, extracted.text, dict(extracted.fields))
@@ -79,21 +125,6 @@ def _one_dialogue(place: int, turns: list[Extracted]) -> RawDocument:
     said = [turn for extracted in turns for turn in extracted.fields["conversations"]]
     text = "\n\n".join(extracted.text for extracted in turns)
     return RawDocument(place, text, {**turns[0].fields, "conversations": said})
-
-
-def _from_one_field(records: Records, text_field: str | None, unit: str, bad: BadDocuments) -> Iterator[RawDocument]:
-    """The field is chosen at the first record and holds for the file."""
-    for number, record, content in records:
-        place = f"{unit} {number}"
-        if text_field is None:
-            text_field = _choose(record, place, bad, content)
-            if text_field is None:
-                continue
-        value, why = string_or_why(record, text_field)
-        if why is None:
-            yield RawDocument(number, value, {name: item for name, item in record.items() if name != text_field})
-        else:
-            bad.take("no_text", place, why, _bytes_of(record, content))
 
 
 def _field_of_the_file(records: Callable[[BadDocuments], Records], unit: str, bad: BadDocuments) -> str | None:

@@ -12,7 +12,7 @@ from megatron_style_data.readers.hugging_face import hub_records
 from megatron_style_data.readers.json_array import array_records
 from megatron_style_data.readers.jsonl import line_records
 from megatron_style_data.readers.parquet import row_records
-from megatron_style_data.readers.records import RawDocument, Records, documents_of
+from megatron_style_data.readers.records import OneField, RawDocument, Records, documents_of, one_field
 from megatron_style_data.readers.schemas import SCHEMAS
 from megatron_style_data.readers.streams import read_stream
 from megatron_style_data.readers.text import read_text
@@ -46,12 +46,14 @@ class ReaderSpec:
         parts: What a file (without compression) can be cut into, so that several read it; None: it cannot.
         unit: What a document's place counts: lines, rows, items.
         about: What it reads, in words.
+        field: For lines of JSON, what gives the texts alone, where each is one field of a line; None: it cannot.
     """
 
     read: Callable[[BadDocuments], Iterator[RawDocument]]
     parts: Parts | None
     unit: str
     about: str
+    field: Callable[[BadDocuments], OneField | None] | None = None
 
 
 CONTAINERS: Mapping[str, Container] = MappingProxyType(
@@ -77,6 +79,7 @@ def _spec(container: Container, schema_name: str | None) -> ReaderSpec:
         None if whole_dialogues else container.parts,
         container.unit,
         container.about if schema is None else f"{schema.corpus}; {container.about}",
+        partial(one_field, line_records, container.unit, schema) if container.records is line_records else None,
     )
 
 

@@ -31,7 +31,7 @@ _MIXED = (
     "e\u0301a\u0300ö \u0e19\u0e49\u0e33 한국어 \u1112\u1161\u11ab かな\u3099 नमस्ते العربية עברית",
     "👨\u200d👩\u200d👧\u200d👦👍🏽🇨🇳❤\ufe0f1\ufe0f\u20e3 ☺😂🤣",
     "2024年3月15日，GDP增长5.2%，约￥1,234,567.89元；ｆｕｌｌ　ｗｉｄｔｈ１２３",
-    "It's we'll I'M THEY'RE don't 'tis o'clock ’s ’T it'S x'sd",
+    "It's we'll I'M THEY'RE don't 'tis o'clock ’s ’T it'S x'sd x'ſy 'LLa a'ﬅ",
     "def f(x):\n\treturn x ** 2  # 平方\n\n\n    if not x:\r\n        pass\n",
     "https://example.cn/路径?q=中文&p=%E4%B8%AD#锚 a@b.cn C++ C# .NET 3.14e-10 0x1F",
     "- [ ] **加粗** `代码` | 表 | 格 |\n|---|---|\n\n> 引用\n\n```\nx\n```",

@@ -3,19 +3,24 @@
 Corpora are plain text to it as to the tokenizer (``plain_text_copy.py``): no string in a text becomes a special token.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import fastokens
 import numpy as np
 from numpy.typing import NDArray
 
 from megatron_style_data.tokenizer.encoding_probes import encoding_probes
-from megatron_style_data.tokenizer.plain_text_copy import hidden_names, plain_text_copy
+from megatron_style_data.tokenizer.plain_text_copy import (
+    hidden_names,
+    plain_text_copy,
+    read_definition,
+    written_definition,
+)
 from megatron_style_data.tokenizer.protocol import Tokenizer
+from megatron_style_data.tokenizer.split_pattern import QWEN2_SPELLING, SPLIT_PATTERN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +112,33 @@ class Proof:
 
 
 def plain_definition(content: bytes, end_of_text: str) -> str:
-    """The ``tokenizer.json`` with which special tokens are ordinary text, and every other id stays as it is.
+    """What ``FastEncoder`` takes: a ``tokenizer.json`` in which special tokens are ordinary text, with every id as it is.
 
     Args:
         content: The bytes of a ``tokenizer.json``.
         end_of_text: The token that ends documents.
     """
-    definition = json.loads(content)
-    return json.dumps(plain_text_copy(definition, {end_of_text, *hidden_names(definition)}), ensure_ascii=False)
+    definition = read_definition(content)
+    plain = plain_text_copy(definition, {end_of_text, *hidden_names(definition)})
+    plain["model"] = _with_merges_as_strings(plain["model"])
+    plain["pre_tokenizer"] = _with_known_spelling(plain.get("pre_tokenizer"))
+    return written_definition(plain)
+
+
+def _with_merges_as_strings(model: dict[str, Any]) -> dict[str, Any]:
+    """``"a b"`` for each merge ``["a", "b"]``, as older files have it, which is read faster; where no piece has a space."""
+    merges = model.get("merges")
+    if not merges or isinstance(merges[0], str):
+        return model
+    strings = list(map(" ".join, merges))
+    return {**model, "merges": strings} if all(string.count(" ") == 1 for string in strings) else model
+
+
+def _with_known_spelling(step: Any) -> Any:
+    """A pre-tokenizer that spells our pattern as Qwen2 does: fastokens scans for that one without a regex engine."""
+    if not isinstance(step, dict):
+        return step
+    if step.get("pattern") == {"Regex": SPLIT_PATTERN}:
+        return {**step, "pattern": {"Regex": QWEN2_SPELLING}}
+    steps = step.get("pretokenizers")
+    return {**step, "pretokenizers": list(map(_with_known_spelling, steps))} if isinstance(steps, list) else step

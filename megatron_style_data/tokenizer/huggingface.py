@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ import tokenizers
 
 from megatron_style_data.errors import BadDataError, SettingError, StorageError
 from megatron_style_data.tokenizer.fingerprint import fingerprint_of
-from megatron_style_data.tokenizer.plain_text_copy import hidden_names, plain_text_copy
+from megatron_style_data.tokenizer.plain_text_copy import (
+    hidden_names,
+    plain_text_copy,
+    read_definition,
+    unreachable_name,
+    written_definition,
+)
 from megatron_style_data.tokenizer.special_tokens import END_OF_TEXT_NAMES
 from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, SPECIAL_TOKENS_FILE
 
@@ -39,15 +46,20 @@ class HuggingFaceTokenizer:
         """
         definition = _parse(content, origin)
         self._content, self._origin = content, origin
-        self._whole = _build(definition, origin)
-        self.end_of_text, self.end_of_text_id = _end_of_text(self._whole, end_of_text, likely, origin)
-        hidden = {self.end_of_text: None} | dict.fromkeys(hidden_names(definition))
-        self._plain = _build(plain_text_copy(definition, hidden), origin)
+        try:
+            self.end_of_text = _end_of_text(definition, end_of_text, likely, origin)
+            hidden = {self.end_of_text: None} | dict.fromkeys(hidden_names(definition))
+            self._plain = _build(plain_text_copy(definition, hidden), origin)
+        except (AttributeError, BadDataError, KeyError, TypeError, ValueError):
+            _build(definition, origin)  # says what is wrong with the file itself
+            raise
         self.fingerprint = fingerprint_of(content)
-        self.vocab_size = 1 + max(self._whole.get_vocab(with_added_tokens=True).values())
-        # The library's ids, not the file's: where they differ, transformers uses the library's.
-        ids = {name: self._whole.token_to_id(name) for name in hidden}
+        # Ids are the same in the copy. The library's, not the file's: where they differ, transformers uses the library's.
+        added = self._plain.get_added_tokens_decoder()
+        self.vocab_size = 1 + max([_highest_model_id(definition), *added])
+        ids = {name: self._plain.token_to_id(unreachable_name(name)) for name in hidden}
         self.special_tokens = {name: number for name, number in ids.items() if number is not None}
+        self.end_of_text_id = self.special_tokens[self.end_of_text]
         if self.end_of_text_id in self.encode_batch([self.end_of_text])[0]:
             raise SettingError(
                 f"{origin}: the text {self.end_of_text!r} in a document would be read as the end of the document; "
@@ -59,6 +71,11 @@ class HuggingFaceTokenizer:
         if sum(map(len, texts)) < _THREADS_FROM_CHARACTERS:
             return [self._plain.encode(text, add_special_tokens=False).ids for text in texts]
         return [encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+
+    @cached_property
+    def _whole(self) -> tokenizers.Tokenizer:
+        """The tokenizer as its file has it, for reading ids; encoding does without."""
+        return _build(_parse(self._content, self._origin), self._origin)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids`` (see ``protocol.Tokenizer``)."""
@@ -96,7 +113,7 @@ def load_huggingface(path: Path, end_of_text: str | None = None) -> HuggingFaceT
 
 def _parse(content: bytes, origin: str) -> dict[str, Any]:
     try:
-        definition = json.loads(content.decode("utf-8"))
+        definition = read_definition(content)
     except ValueError as error:
         raise BadDataError(f"{origin}: is not JSON ({error}); expected a tokenizer.json of HF tokenizers.") from error
     model = definition.get("model") if isinstance(definition, dict) else None
@@ -107,7 +124,7 @@ def _parse(content: bytes, origin: str) -> dict[str, Any]:
 
 def _build(definition: dict[str, Any], origin: str) -> tokenizers.Tokenizer:
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(definition, ensure_ascii=False))
+        tokenizer = tokenizers.Tokenizer.from_str(written_definition(definition))
     except Exception as error:  # the Rust library raises bare Exception, no subclass
         raise BadDataError(f"{origin}: tokenizers {tokenizers.__version__} cannot read it: {error}.") from error
     tokenizer.no_truncation()
@@ -115,21 +132,27 @@ def _build(definition: dict[str, Any], origin: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _end_of_text(
-    tokenizer: tokenizers.Tokenizer, asked: str | None, likely: Sequence[str], origin: str
-) -> tuple[str, int]:
+def _end_of_text(definition: dict[str, Any], asked: str | None, likely: Sequence[str], origin: str) -> str:
+    added = [token["content"] for token in definition.get("added_tokens") or []]
+    vocabulary = definition["model"]["vocab"]
+    # Unigram: [[piece, score], ...]
+    pieces = vocabulary if isinstance(vocabulary, dict) else {piece for piece, _ in vocabulary}
     for name in (*likely, *END_OF_TEXT_NAMES) if asked is None else (asked,):
-        number = tokenizer.token_to_id(name)
-        if number is not None:
-            return name, int(number)
+        if name in added or name in pieces:
+            return name
+    _build(definition, origin)  # a file that is no tokenizer lacks more than that
     if asked is not None:
         raise SettingError(f"{origin}: has no token {asked!r}; name one of its tokens as the end of text.")
-    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     raise SettingError(
         f"{origin}: no end-of-text token found (looked for eos_token in {CONFIG_FILE}, then "
         f"{', '.join(END_OF_TEXT_NAMES)}); its added tokens are: {', '.join(map(repr, added[:8])) or 'none'}; "
         f"name the one that ends a document."
     )
+
+
+def _highest_model_id(definition: dict[str, Any]) -> int:
+    vocabulary = definition["model"]["vocab"]
+    return max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
 
 
 def _end_of_text_in(path: Path) -> str | None:

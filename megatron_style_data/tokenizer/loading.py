@@ -6,13 +6,25 @@ from pathlib import Path
 from types import MappingProxyType
 
 from megatron_style_data.errors import BadDataError, MissingInputError, SettingError
-from megatron_style_data.tokenizer.huggingface import load_huggingface
 from megatron_style_data.tokenizer.protocol import Tokenizer
-from megatron_style_data.tokenizer.sentencepiece_model import load_sentencepiece
 from megatron_style_data.tokenizer.transformers_files import CONFIG_FILE, DEFINITION_FILE, MODEL_FILE, TRAINED_AS
 
+
+# The libraries are imported where they are used: a build loads one of them, and its workers none.
+def _load_json(path: Path, end_of_text: str | None) -> Tokenizer:
+    from megatron_style_data.tokenizer.huggingface import load_huggingface
+
+    return load_huggingface(path, end_of_text)
+
+
+def _load_model(path: Path, end_of_text: str | None) -> Tokenizer:
+    from megatron_style_data.tokenizer.sentencepiece_model import load_sentencepiece
+
+    return load_sentencepiece(path, end_of_text)
+
+
 _LOADERS: Mapping[str, Callable[[Path, str | None], Tokenizer]] = MappingProxyType(
-    {".json": load_huggingface, ".model": load_sentencepiece}
+    {".json": _load_json, ".model": _load_model}
 )
 
 

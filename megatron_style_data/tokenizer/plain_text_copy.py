@@ -8,8 +8,36 @@ because the library numbers added tokens by counting them.
 """
 
 import hashlib
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence, Set
+from itertools import chain
 from typing import Any
+
+import orjson
+
+
+def read_definition(content: bytes) -> Any:
+    """The JSON of a ``tokenizer.json``, which is a few megabytes: by the fast library where it reads it.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:  # such as half a surrogate pair in a piece; or no JSON, which the other one tells
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def written_definition(definition: dict[str, Any]) -> str:
+    """A definition as a ``tokenizer.json`` again."""
+    try:
+        return orjson.dumps(definition).decode()
+    except TypeError:  # the same
+        return json.dumps(definition, ensure_ascii=False)
 
 
 def plain_text_copy(definition: dict[str, Any], hidden: Collection[str]) -> dict[str, Any]:
@@ -66,10 +94,17 @@ def _renamed_model(model: dict[str, Any], names: dict[str, str]) -> dict[str, An
     if model.get("unk_token") in names:
         changed["unk_token"] = names[model["unk_token"]]
     if model.get("merges"):
-        changed["merges"] = [merge for merge in model["merges"] if not _touches(merge, names)]
+        changed["merges"] = _without_names(model["merges"], set(names))
     return changed
 
 
-def _touches(merge: str | list[str], names: Collection[str]) -> bool:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left in names or right in names or left + right in names
+def _without_names(merges: Sequence[str] | Sequence[list[str]], names: Set[str]) -> list[Any]:
+    """The merges that neither take nor make one of the names; all of them, as a rule."""
+    pairs: list[Any] = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    if names.isdisjoint(chain.from_iterable(pairs)) and names.isdisjoint(map("".join, pairs)):
+        return list(merges)
+    return [
+        merge
+        for merge, pair in zip(merges, pairs, strict=True)
+        if names.isdisjoint(pair) and "".join(pair) not in names
+    ]

@@ -11,7 +11,7 @@ from typing import Literal
 import sentencepiece
 
 from megatron_style_data.atomic import atomic_write_bytes
-from megatron_style_data.errors import SettingError
+from megatron_style_data.errors import BadDataError, SettingError
 from megatron_style_data.tokenizer.progress import Progress
 from megatron_style_data.tokenizer.sentencepiece_proto import with_rounded_scores
 from megatron_style_data.tokenizer.sentencepiece_to_json import SCORE_STEP, write_transformers_files
@@ -25,8 +25,9 @@ _SECONDS_BETWEEN_SIGNS = 1.0
 # Share of the characters of the texts that become pieces; the rarest others are spelt in bytes.
 _CHARACTER_COVERAGE = 0.9995
 
-# "▁" is the space; a corpus without one would otherwise have no piece for it.
-_REQUIRED_CHARACTERS = "▁" + "".join(map(chr, range(0x21, 0x7F)))
+_SPACE = "▁"
+# A corpus without a space would otherwise have no piece for it.
+_REQUIRED_CHARACTERS = _SPACE + "".join(map(chr, range(0x21, 0x7F)))
 SMALLEST_SENTENCEPIECE_VOCABULARY = 256 + len(SPECIAL_TOKENS) + 1 + len(_REQUIRED_CHARACTERS)
 
 
@@ -47,9 +48,11 @@ def write_sentencepiece(
 
     Raises:
         SettingError: ``vocab_size`` leaves no room for the characters of the texts.
+        BadDataError: The texts are too poor to train on.
     """
     with _signs_of_life(on_progress):
         content = _train(_lines(texts), vocab_size, algorithm)
+    _refuse_without_space(content)
     if algorithm == "unigram":
         content = with_rounded_scores(content, SCORE_STEP, "the new model")
     atomic_write_bytes(folder / MODEL_FILE, content)
@@ -123,6 +126,17 @@ def _train(lines: Iterator[str], vocab_size: int, algorithm: Algorithm) -> bytes
     except RuntimeError as error:
         raise _training_error(str(error), vocab_size) from error
     return model.getvalue()
+
+
+def _refuse_without_space(content: bytes) -> None:
+    """The library leaves required characters out where the texts have no others, and a model without "▁" loses spaces."""
+    model = sentencepiece.SentencePieceProcessor(model_proto=content)
+    if model.piece_to_id(_SPACE) == model.unk_id():
+        raise BadDataError(
+            "the texts have letters, digits and signs of ASCII only and no space, of which sentencepiece makes a "
+            "vocabulary that cannot spell a space; expected texts such as the tokenizer will meet, in Chinese or with "
+            "spaces. Give other texts, or train with --kind bpe."
+        )
 
 
 def _training_error(message: str, vocab_size: int) -> Exception:

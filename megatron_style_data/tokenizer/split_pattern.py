@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, pre_tokenizers
 
 # Branch by branch: English endings after an apostrophe; a run of letters with at most one space or punctuation mark in
 # front; one digit; a run of other signs with the line ends after it; line ends with the space before them; spaces,
@@ -21,6 +20,9 @@ SPLIT_PATTERN = "|".join(
         r"\s+",
     )
 )
+
+# The same cuts in Qwen2's own spelling: libraries with a hand-written scanner know it by that.
+QWEN2_SPELLING = SPLIT_PATTERN.replace("'(?:[sdmt]|ll|re|ve)", "'s|'t|'re|'ve|'m|'ll|'d")
 
 OTHER, LETTER, NUMBER, SPACE, LINE_END, UNKNOWN = range(6)
 _CLASSES: tuple[tuple[int, str], ...] = ((LETTER, r"\p{L}"), (NUMBER, r"\p{N}"), (SPACE, r"\s"), (LINE_END, r"[\r\n]"))
@@ -43,6 +45,8 @@ class CharacterClasses:
 
 
 def _classes_of(characters: Sequence[str]) -> NDArray[np.uint8]:
+    from tokenizers import Regex, pre_tokenizers  # here, because whoever wants the pattern alone does without
+
     text = "".join(characters)
     found = np.full(len(text), OTHER, np.uint8)
     for number, pattern in _CLASSES:  # a later class is part of an earlier one or apart from it

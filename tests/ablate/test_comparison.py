@@ -65,6 +65,36 @@ def test_better_at_equal_tokens_and_worse_at_equal_wall_clock_does_not_pay(made_
     )
 
 
+def test_the_held_out_documents_are_in_the_interval_where_their_costs_are_known(made_up: Make) -> None:
+    made = made_up([planned("base"), planned("moe")])
+    for seed, difference in zip((1, 2, 3), (-0.030, -0.031, -0.032), strict=True):
+        for name, shift in (("base", 0.0), ("moe", difference)):
+            made.run(f"{name}-seed{seed}", {5: 3.0 + shift, 10: 2.0 + shift})
+            spread = [0.0 if name == "base" else (-1) ** number * 0.5 for number in range(40)]
+            made.document_costs(f"{name}-seed{seed}", [10.0 + value for value in spread], utf8_bytes=400.0)
+    (comparison,) = comparisons(made)
+    over_documents = 2.02269 * 0.5 * sqrt(40) * sqrt(40 / 39) / log(2) / 400
+    difference = comparison.differences["tokens"]
+    assert difference.over_documents == pytest.approx(over_documents, rel=1e-5)
+    assert difference.interval.half_width == pytest.approx(
+        sqrt((4.30265 * 0.001) ** 2 / 3 + over_documents**2), rel=1e-5
+    )
+
+
+def test_cpu_seconds_decide_where_the_grid_says_so(made_up: Make) -> None:
+    """Twice the wall-clock, because the machine was busy; the CPU seconds are the same."""
+    made = made_up([planned("base"), planned("moe")], time="cpu_seconds")
+    for seed, difference in zip((1, 2, 3), (-0.030, -0.031, -0.032), strict=True):
+        made.run(f"base-seed{seed}", {5: 3.0, 10: 2.0}, cpu_seconds=1.0)
+        made.run(f"moe-seed{seed}", {5: 3 + difference, 10: 2 + difference}, cpu_seconds=1.0, rate=500.0)
+    (comparison,) = comparisons(made)
+    assert comparison.differences["seconds"].outcome == "worse"
+    assert comparison.sentence.startswith(
+        "moe is 0.031 ± 0.002 bits per byte better at equal tokens, 0.031 ± 0.002 better at equal CPU-seconds: "
+        "on this machine it pays."
+    )
+
+
 def test_better_at_both_pays(made_up: Make) -> None:
     comparison = three_pairs(made_up, differences=(-0.030, -0.031, -0.032))
     assert "0.031 ± 0.002 better at equal wall-clock: on this machine it pays." in comparison.sentence

@@ -1,8 +1,14 @@
 """The arithmetic of each constraint."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from zhgpt.ablate.constraints import Cost, largest_that_fits, micro_batches, steps_under
+from zhgpt.ablate.folder import AblationFolder
+from zhgpt.ablate.loading import load_grid
+from zhgpt.ablate.planning import make_plan
 from zhgpt.errors import SettingError
 
 COSTS = {
@@ -63,3 +69,14 @@ def test_the_largest_micro_batch_is_found_by_trying_upwards() -> None:
     assert largest_that_fits([1, 2, 3, 4, 6, 12], fits) == 4
     assert tried == [1, 2, 3, 4, 6]
     assert largest_that_fits([1, 2], lambda _: False) is None
+
+
+def test_a_ramp_is_refused_where_a_constraint_would_decide_the_steps(
+    make_grid: Callable[..., Path], tmp_path: Path
+) -> None:
+    ramp = {"train.batch_ramp": [{"global_batch_size": 4, "until_step": 2}]}
+    grid = load_grid(make_grid(variants={"a": {}, "grown": ramp}, constraints=["equal_tokens"]), [])
+    with pytest.raises(
+        SettingError, match=r"variant grown has train\.batch_ramp, so its steps differ in size and equal_tokens"
+    ):
+        make_plan(grid, AblationFolder(tmp_path / "out"), None)

@@ -7,7 +7,11 @@ from made_up_ablation import MadeUp, planned
 
 from zhgpt.ablate.observed import Point, bits_at, observe, training_seconds
 
-POINTS = (Point(5, 500, 0.5, 5e5, 6.0, 3.0), Point(10, 1000, 1.0, 1e6, 4.0, 2.0), Point(20, 2000, 3.0, 2e6, 3.0, 1.5))
+POINTS = (
+    Point(5, 500, 0.5, 2.0, 5e5, 6.0, 3.0),
+    Point(10, 1000, 1.0, 4.0, 1e6, 4.0, 2.0),
+    Point(20, 2000, 3.0, 8.0, 2e6, 3.0, 1.5),
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +21,7 @@ POINTS = (Point(5, 500, 0.5, 5e5, 6.0, 3.0), Point(10, 1000, 1.0, 1e6, 4.0, 2.0)
         ("tokens", 750, 2.5),
         ("tokens", 2000, 1.5),
         ("seconds", 2.0, 1.75),
+        ("cpu_seconds", 5.0, 1.875),
         ("flops", 7.5e5, 2.5),
         ("tokens", 499, None),
         ("tokens", 2001, None),
@@ -41,6 +46,26 @@ def test_training_time_adds_up_over_starts_and_leaves_pauses_out() -> None:
         {"step": 6, "consumed_tokens": 600, "tokens_per_second": 200.0},
     ]
     assert training_seconds(records) == [2.0, 4.0, 4.5, 4.5, 5.5]
+
+
+def test_cpu_seconds_add_up(made_up: Callable[..., MadeUp]) -> None:
+    made = made_up([planned("base")], seeds=(1,))
+    made.run("base-seed1", {5: 3.0, 10: 2.0}, cpu_seconds=1.5)
+    (run,) = observe(made.folder, made.plan)
+    assert [point.cpu_seconds for point in run.points] == [1.5, 3.0]
+    assert run.numbers["training_cpu_seconds"] == 3.0
+
+
+@pytest.mark.parametrize(("accelerator", "numbers"), [("cuda", {"cpu_seconds": 1.5}), ("cpu", {})])
+def test_cpu_seconds_are_unknown_on_a_gpu_and_where_they_were_not_recorded(
+    made_up: Callable[..., MadeUp], accelerator: str, numbers: dict[str, float]
+) -> None:
+    made = made_up([planned("base")], seeds=(1,))
+    made.run("base-seed1", {5: 3.0, 10: 2.0}, accelerator=accelerator, **numbers)
+    (run,) = observe(made.folder, made.plan)
+    assert [point.cpu_seconds for point in run.points] == [None, None]
+    assert bits_at(run.points, "cpu_seconds", 1.0) is None
+    assert "training_cpu_seconds" not in run.numbers
 
 
 def test_a_run_is_read_with_medians_peaks_and_hosts(made_up: Callable[..., MadeUp]) -> None:

@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.cold_text import Halves, write_cold_text
+from benchmarks.cold_text import Halves, cut, write_cold_text
 
 RUN = re.compile(r"[\u4e00-\u9fff]{4,}")
 
@@ -50,3 +50,14 @@ def test_a_second_pass_repeats_hardly_a_clause(tmp_path: Path) -> None:
 def test_exchanged_halves_keep_marks_short_runs_and_other_scripts() -> None:
     halves = Halves(distance=1)
     assert halves.exchange("甲乙丙丁，GPT2 好；戊己庚辛！壬癸子丑") == "甲乙丙丁，GPT2 好；戊己丙丁！壬癸庚辛"
+
+
+def test_short_documents_are_runs_of_whole_lines_of_long_ones(tmp_path: Path) -> None:
+    text = "\n".join(["天下大势" * number for number in range(1, 30)])
+    pieces = list(cut(text, 100))
+    assert "\n".join(pieces) == text
+    assert all(len(piece.encode()) >= 100 for piece in pieces[:-1])
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"text": text}) + "\n", "utf-8")
+    written = write_cold_text([tmp_path / "corpus.jsonl"], tmp_path / "cold.jsonl", len(text.encode()) / 1e6, 100)
+    assert read(tmp_path / "cold.jsonl")[: len(pieces)] == pieces
+    assert written.documents == len(read(tmp_path / "cold.jsonl"))

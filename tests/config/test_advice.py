@@ -30,7 +30,7 @@ def warn(load_text: LoadText) -> Warn:
         accelerator: Accelerator = "cpu",
         sources: tuple[SourceReading, ...] = (),
     ) -> list[str]:
-        config = load_text("train.global_batch_size=4000", "train.steps=4000", *overrides)
+        config = load_text("train.global_batch_size=4000", "train.steps=4000", "optim.learning_rate=6e-4", *overrides)
         plan = plan_batch(config, world_size)
         numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens, sources)
         model = resolve_model(config, 32_000)
@@ -115,6 +115,16 @@ def test_a_high_learning_rate_is_warned_of(warn: Warn) -> None:
     [warning] = warn("optim.learning_rate=1e-2")
     assert "optim.learning_rate 0.01 is high for 100M parameters" in warning
     assert "the loss may diverge" in warning
+
+
+def test_under_mup_the_rate_is_judged_at_the_base_width(warn: Warn) -> None:
+    assert len(warn("optim.learning_rate=7e-3")) == 1
+    assert warn("optim.learning_rate=7e-3", "model.mup_base_width=96") == []
+    [warning] = warn("optim.learning_rate=2e-5", "model.mup_base_width=384")
+    assert (
+        "a fine-tuning value for 25.0M parameters at the base width 384 (muP): pretraining takes about 8.6e-04"
+        in warning
+    )
 
 
 @pytest.mark.parametrize("rate", ["3e-4", "6e-4", "1e-3", "2e-3"])

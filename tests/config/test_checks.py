@@ -10,6 +10,10 @@ from zhgpt.config.schema import RunConfig
 LoadText = Callable[..., RunConfig]
 Refusal = Callable[..., str]
 
+SCALED = ("model.rope_scaling.rope_type=linear", "model.rope_scaling.factor=2")
+YARN = ("model.rope_scaling.rope_type=yarn", "model.rope_scaling.factor=2")
+LLAMA3 = ("model.rope_scaling.rope_type=llama3", "model.rope_scaling.factor=2")
+
 PROBLEMS = [
     (
         ["train.kernels=liger", "train.compile=blocks"],
@@ -37,13 +41,13 @@ PROBLEMS = [
         "train.recomputed_layers [3, 3] is empty or names a layer twice; name each once",
     ),
     (
-        ["train.global_batch_size=null"],
-        "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
-        "train.global_batch_size)",
-    ),
-    (
         ["train.global_batch_tokens=2048"],
         "train.global_batch_tokens 2048 and train.global_batch_size 16 are both given: keep one, set the other to null",
+    ),
+    (
+        ["health.on_spike=roll_back", "data.order=megatron"],
+        "health.on_spike roll_back reads samples past the run's planned ones, and data.order megatron has none: its order "
+        "depends on how many there are; take data.order index_free, or health.on_spike skip",
     ),
     (["launch.world_size=6", "launch.hosts=4"], "launch.world_size 6 is not a multiple of launch.hosts 4"),
     (
@@ -65,8 +69,8 @@ PROBLEMS = [
     ),
     (
         ["model.model_type=gpt2", "model.num_key_value_heads=4"],
-        "model.num_key_value_heads 4: gpt2 has no grouped-query attention, it would have to be 12; leave it out or "
-        "take llama or qwen3",
+        "model.num_key_value_heads 4: gpt2 with learned positions has no grouped-query attention, it would have to be 12; "
+        "leave it out, set model.position_embedding to rope, or take llama or qwen3",
     ),
     (
         ["model.model_type=gpt2", "model.head_dim=128"],
@@ -74,7 +78,8 @@ PROBLEMS = [
     ),
     (
         ["model.model_type=gpt2", "model.rope_theta=1e6"],
-        "model.rope_theta 1000000.0 has no effect in gpt2 (only in llama and qwen3); leave it out",
+        "model.rope_theta 1000000.0 has no effect with learned positions (gpt2's); leave it out, or set "
+        "model.position_embedding to rope",
     ),
     (
         ["model.model_type=gpt2", "model.rms_norm_eps=1e-5"],
@@ -83,6 +88,38 @@ PROBLEMS = [
     (
         ["model.model_type=llama", "model.layer_norm_epsilon=1e-6"],
         "model.layer_norm_epsilon 1e-06 has no effect in llama (only in gpt2); leave it out",
+    ),
+    (
+        ["model.model_type=gpt2", *SCALED],
+        "model.rope_scaling has no effect with learned positions (gpt2's); leave it out, or set "
+        "model.position_embedding to rope",
+    ),
+    (
+        ["model.position_embedding=learned"],
+        "model.position_embedding learned: qwen3 has rotary positions, and no transformers class holds its layers with "
+        "learned ones; leave it out, or take gpt2",
+    ),
+    (
+        [*SCALED, "model.rope_scaling.beta_fast=16"],
+        "model.rope_scaling.beta_fast 16 has no effect in linear (only in yarn); leave it out",
+    ),
+    (
+        [*LLAMA3, "model.rope_scaling.low_freq_factor=5"],
+        "model.rope_scaling.low_freq_factor 5 must be less than model.rope_scaling.high_freq_factor 4",
+    ),
+    (
+        [*YARN, "model.rope_scaling.beta_slow=40"],
+        "model.rope_scaling.beta_slow 40 must be less than model.rope_scaling.beta_fast 32",
+    ),
+    (
+        [*YARN, "model.rope_scaling.original_max_position_embeddings=512", "model.max_position_embeddings=256"],
+        "model.rope_scaling.original_max_position_embeddings 512 exceeds model.max_position_embeddings 256: scaling is for "
+        "longer sequences than the original ones",
+    ),
+    (
+        ["model.mup_base_width=1024"],
+        "model.mup_base_width 1024 exceeds model.hidden_size 768: settings are found at the base width and carried over to "
+        "wider models; take the narrowest model's hidden_size",
     ),
 ]
 
@@ -115,6 +152,8 @@ def test_joint_problems_are_all_told(refusal: Refusal) -> None:
         ["schedule.warmup_steps=1000"],  # a short trial of a long recipe; advice.py warns
         ["launch.world_size=8", "launch.hosts=4"],
         ["model.model_type=gpt2", "model.tie_word_embeddings=false"],
+        ["model.model_type=gpt2", "model.position_embedding=rope", "model.num_key_value_heads=4", *SCALED],
+        ["model.position_embedding=rope", "model.rope_theta=1e6", *LLAMA3],
     ],
 )
 def test_what_can_go_together_is_accepted(load_text: LoadText, overrides: list[str]) -> None:

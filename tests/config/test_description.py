@@ -8,7 +8,7 @@ import pytest
 from zhgpt.config.advice import RunNumbers, SourceReading
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.deepspeed_json import compose_deepspeed_config
-from zhgpt.config.description import describe_model, describe_run, describe_schedule, run_facts
+from zhgpt.config.description import describe_model, describe_options, describe_run, describe_schedule, run_facts
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.quantities import count_text
 from zhgpt.config.schema import RunConfig
@@ -22,7 +22,7 @@ NUMBERS = RunNumbers(
 @pytest.fixture
 def text(load_text: LoadText) -> str:
     """The description of a small run."""
-    config = load_text("run.name=small", "model.num_key_value_heads=4")
+    config = load_text("run.name=small", "model.num_key_value_heads=4", "optim.learning_rate=6e-4")
     plan = plan_batch(config, 2)
     composed = compose_deepspeed_config(config, {"zero_optimization": {"stage": 2}}, plan, accelerator="cpu")
     model = resolve_model(config, 8000)
@@ -79,6 +79,22 @@ def test_a_model_in_one_line(load_text: LoadText) -> None:
     )
 
 
+def test_options_in_one_line_and_nothing_where_all_is_usual(load_text: LoadText) -> None:
+    def line(*overrides: str) -> str:
+        config = load_text(*overrides)
+        return describe_options(resolve_model(config, 100), config.train.z_loss_coef)
+
+    assert line() == line("model.model_type=gpt2") == ""
+    scaling = ("model.rope_scaling.rope_type=yarn", "model.rope_scaling.factor=4", "model.rope_theta=5e5")
+    assert line("model.use_qk_norm=false", "model.embedding_norm=true", "train.z_loss_coef=1e-4", *scaling) == (
+        "rope theta 500000; rope scaling yarn × 4; queries and keys not normalised; embedding norm; z-loss 0.0001"
+    )
+    assert line("model.model_type=gpt2", "model.position_embedding=rope", "model.residual_init=zero") == (
+        "rotary positions; projections into the residual stream begin at zero"
+    )
+    assert line("model.mup_base_width=192") == "muP from width 192 (× 4: matrices' learning rate / 4)"
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -88,7 +104,8 @@ def test_a_model_in_one_line(load_text: LoadText) -> None:
     ],
 )
 def test_a_schedule_in_one_line(load_text: LoadText, name: str, line: str) -> None:
-    assert describe_schedule(load_text(f"schedule.name={name}")) == line
+    config = load_text(f"schedule.name={name}")
+    assert describe_schedule(config, plan_batch(config, 1)) == line
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ Refusal = Callable[..., str]
 def test_a_small_file_gets_the_defaults(load_text: LoadText) -> None:
     config = load_text()
     assert config.data.train == "data/zh"
-    assert config.optim.learning_rate == 6e-4
+    assert config.optim.learning_rate == "auto"
     assert config.optim.betas == (0.9, 0.95)
     assert config.model.model_type == "qwen3"
     assert config.run.run_dir == Path("runs/run")
@@ -69,7 +69,7 @@ def test_a_round_float_is_a_whole_number(load_text: LoadText) -> None:
 
 def test_an_empty_section_means_its_defaults(load_text: LoadText) -> None:
     text = "data: {train: x}\ntrain: {steps: 3, global_batch_size: 8}\noptim:\n  # learning_rate: 1e-3\n"
-    assert load_text(text=text).optim.learning_rate == 6e-4
+    assert load_text(text=text).optim.learning_rate == "auto"
 
 
 def test_yaml_written_back_loads_to_an_equal_config(load_text: LoadText) -> None:

@@ -15,8 +15,19 @@ def test_everything_left_open_is_filled_in(load_text: LoadText) -> None:
     model = resolve_model(load_text(), 32_000)
     assert (model.vocab_size, model.num_key_value_heads, model.head_dim) == (32_000, 12, 64)
     assert (model.intermediate_size, model.max_position_embeddings) == (2048, 128)
-    assert None not in model.model_dump(exclude={"moe"}).values()
-    assert model.moe is None
+    left_out = {"moe", "rope_scaling", "mup_base_width"}
+    assert None not in model.model_dump(exclude=left_out).values()
+    assert all(getattr(model, name) is None for name in left_out)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options"), [("gpt2", ("learned", False)), ("llama", ("rope", False)), ("qwen3", ("rope", True))]
+)
+def test_the_model_type_decides_what_was_left_open(
+    load_text: LoadText, model_type: str, options: tuple[str, bool]
+) -> None:
+    model = resolve_model(load_text(f"model.model_type={model_type}"), 100)
+    assert (model.position_embedding, model.use_qk_norm) == options
 
 
 def test_what_was_given_stays(load_text: LoadText) -> None:

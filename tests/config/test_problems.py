@@ -7,11 +7,15 @@ import pytest
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.ownership import FAMILIAR_NAMES
 from zhgpt.config.problems import dotted_keys
+from zhgpt.config.rope_section import RopeScalingSection
 
 Refusal = Callable[..., str]
 
 UNKNOWN = [
-    ("optim.learning_rat", "unknown key optim.learning_rat; did you mean optim.learning_rate?"),
+    (
+        "optim.learning_rat",
+        "unknown key optim.learning_rat; did you mean optim.learning_rate, optim.muon_learning_rate?",
+    ),
     ("optim.lr", "unknown key optim.lr; did you mean optim.learning_rate?"),
     ("lr", "unknown key lr; did you mean optim.learning_rate?"),
     ("learning_rate", "unknown key learning_rate; did you mean optim.learning_rate?"),
@@ -31,7 +35,8 @@ UNKNOWN = [
     ("checkpoint.xyz", "unknown key checkpoint.xyz; section checkpoint has every_steps, keep_last"),
     (
         "xyz",
-        "unknown key xyz; sections are run, data, model, optim, schedule, train, evaluate, checkpoint, log, launch",
+        "unknown key xyz; sections are run, data, model, optim, schedule, train, evaluate, checkpoint, log, "
+        "health, launch",
     ),
 ]
 
@@ -86,8 +91,8 @@ VALUES = [
     ("optim.betas=[0.9, 1.0]", "both values must be at least 0 and less than 1, found [0.9, 1.0]"),
     ("train.precision=bf61", "expected fp32, bf16 or fp16, found 'bf61'; did you mean bf16?"),
     ("train.precision=16", "expected fp32, bf16 or fp16, found 16; did you mean fp16?"),
-    ("schedule.name=linear", "expected cosine, wsd or constant, found 'linear'"),
-    ("optim.name=muon", "expected adamw, found 'muon'"),
+    ("schedule.name=linear", "expected cosine, wsd, constant or range_test, found 'linear'"),
+    ("optim.name=moun", "expected adamw or muon, found 'moun'; did you mean muon?"),
     ("log.tensorboard=1", "expected true or false, found 1"),
     ("log.tensorboard=yes", "expected true or false, found 'yes'"),
     ("run.name=5", "expected text, found 5; write '\"5\"' to mean text"),
@@ -144,7 +149,7 @@ def test_a_missing_section_says_which_keys_it_needs(refusal: Refusal) -> None:
 def test_a_key_that_is_no_word_is_refused(refusal: Refusal) -> None:
     assert refusal(text="data: {train: x, 7: 8}\ntrain: {steps: 3, global_batch_size: 8}") == (
         "run.yaml line 1: unknown key data.7; section data has train, blend, temperature, phases, sequence_length, "
-        "packing, order, prefetch, tokenizer, attend_across_documents"
+        "sequence_length_warmup, packing, order, prefetch, tokenizer, attend_across_documents"
     )
 
 
@@ -162,4 +167,6 @@ def test_dotted_keys_lists_every_setting_once() -> None:
     keys = dotted_keys()
     assert "optim.learning_rate" in keys
     assert len(keys) == len(set(keys))
-    assert {key for key in keys if key.count(".") == 2} == {f"model.moe.{name}" for name in MoeSection.model_fields}
+    inner = {f"model.moe.{name}" for name in MoeSection.model_fields}
+    inner |= {f"model.rope_scaling.{name}" for name in RopeScalingSection.model_fields}
+    assert {key for key in keys if key.count(".") == 2} == inner

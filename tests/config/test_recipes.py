@@ -13,7 +13,7 @@ from zhgpt.errors import SettingError
 from zhgpt.model.shape import count_parameters, flops_per_token
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
+RECIPES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "l20").glob("*.yaml")])
 JSONS = sorted((ROOT / "ds_configs").glob("*.json"))
 # Name: vocabulary, parameters in millions, largest power-of-two world size.
 PRETRAINING = {

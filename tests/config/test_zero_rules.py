@@ -183,3 +183,33 @@ def test_blocks_are_not_compiled_where_zero_3_gathers_their_weights(load_text: L
     (sentence,) = run_problems(config, {"zero_optimization": {"stage": 3}}, 2, "cuda")
     assert sentence.startswith("train.compile blocks with ZeRO stage 3: its hooks gather weights block by block")
     assert run_problems(config, {"zero_optimization": {"stage": 2}}, 2, "cuda") == []
+
+
+MUON_PROBLEMS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"stage": 3, "offload_optimizer": {"device": "nvme", "nvme_path": "/nvme"}},
+        "optim.name muon does not go with zero_optimization.offload_optimizer.device nvme; take cpu "
+        "(ds_configs/zero3_offload.json), or optim.name=adamw",
+    ),
+    (
+        {"stage": 3, "offload_optimizer": {"device": "cpu", "ratio": 0.5}},
+        "optim.name muon does not go with zero_optimization.offload_optimizer.ratio 0.5 (partial offload), where DeepSpeed "
+        "steps a part with an optimizer of its own; remove ratio, or take optim.name=adamw",
+    ),
+]
+
+
+@pytest.mark.parametrize(("zero", "sentence"), MUON_PROBLEMS)
+def test_muon_is_refused_where_its_vectors_are_not_whole_in_memory(
+    load_text: LoadText, zero: dict[str, Any], sentence: str
+) -> None:
+    ds_json = {"zero_optimization": zero}
+    assert run_problems(load_text("optim.name=muon"), ds_json, 2, "cuda") == [sentence]
+    assert run_problems(load_text("optim.name=adamw"), ds_json, 2, "cuda") == []
+
+
+@pytest.mark.parametrize("device", ["none", "cpu"])
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_muon_goes_with_every_stage_and_offload_to_the_cpu(load_text: LoadText, stage: int, device: str) -> None:
+    ds_json = {"zero_optimization": {"stage": stage, "offload_optimizer": {"device": device}}}
+    assert run_problems(load_text("optim.name=muon"), ds_json, 2, "cuda") == []

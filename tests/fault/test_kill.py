@@ -33,7 +33,7 @@ BETWEEN_SHARD_AND_COMPLETE = {
     "zhgpt.checkpoint.save:fsync_folder": 9,
     "zhgpt.checkpoint.save:_delete": 1,
 }
-LOAD = {"zhgpt.train.pretrain:check_checkpoint": 1, "zhgpt.train.pretrain:load_checkpoint": 1}
+LOAD = {"zhgpt.train.start:check_checkpoint": 1, "zhgpt.train.pretrain:load_checkpoint": 1}
 RANK_0_ONLY = {
     *("zhgpt.checkpoint.save:_prepare", "zhgpt.checkpoint.save:_commit", "zhgpt.checkpoint.save:atomic_write_json"),
     *("zhgpt.checkpoint.save:fsync_folder", "zhgpt.checkpoint.save:_delete"),

@@ -128,7 +128,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tiny: Tiny, tmp_path: Path
 def test_wrong_settings_are_said_once_before_anything_starts(tiny: Tiny, tmp_path: Path) -> None:
     done = start(str(BIN / "zhgpt"), "pretrain", "-n", "2", *tiny.argv(tmp_path, "optim.learnin_rate=1"))
     assert done.returncode == 2
-    assert done.stderr.count("did you mean optim.learning_rate?") == 1
+    assert done.stderr.count("did you mean optim.learning_rate") == 1
     assert "Traceback" not in done.stderr
     done = start(str(BIN / "zhgpt"), "pretrain", "-n", "3", *tiny.argv(tmp_path))
     assert done.returncode == 2

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import written_dataset
+from small_builds import write_jsonl
 
+from megatron_style_data.build_settings import BuildSettings
 from megatron_style_data.manifest import Manifest
 from megatron_style_data.tokenizer import train_bpe
 
@@ -31,6 +33,20 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def texts() -> list[str]:
     """60 different short Chinese texts."""
     return chinese_texts(60)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, texts: list[str]) -> Path:
+    """Two sources: 40 documents and 20, of which two are also in the first."""
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", texts[:40])
+    write_jsonl(tmp_path / "corpus" / "b.jsonl.zst", texts[40:58] + texts[:2])
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def settings(corpus: Path, tokenizer_folder: Path, tmp_path: Path) -> BuildSettings:
+    """A build of both, with a tenth held out."""
+    return BuildSettings([str(corpus)], str(tokenizer_folder), tmp_path / "out" / "d", valid_fraction=0.1)
 
 
 def chinese_texts(number: int) -> list[str]:

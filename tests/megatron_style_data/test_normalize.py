@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_style_data.normalize import CHANGES, normalize
+from megatron_style_data.normalize import CHANGES, Normalized, normalize, not_plain
 
 # Also what hypothesis leaves out by default: surrogates, in pairs and alone, and control characters.
 ANY_TEXT = st.text(
@@ -70,3 +70,27 @@ def test_each_change_is_made_and_counted(text: str, expected: str, changes: dict
     result = normalize(text)
     assert result.text == expected
     assert result.changes == changes
+
+
+def test_plain_characters_are_normal_by_themselves_and_beside_any_other_of_them() -> None:
+    """None of them is left out or replaced, combines with one before it, or has another place in the order of marks."""
+    second_parts = set()
+    for point in range(0x110000):
+        parts = unicodedata.decomposition(chr(point)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            second_parts.add(chr(int(parts[1], 16)))
+    second_parts |= {chr(point) for point in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}  # of Hangul syllables
+    plain = [character for character in map(chr, range(0x110000)) if not list(not_plain([character]))]
+    assert set("\n，𠮷") <= set(plain)
+    assert len(plain) > 150_000
+    assert not [character for character in plain if unicodedata.combining(character) or character in second_parts]
+    assert not [character for character in plain if normalize(character).text != character]
+
+
+@given(st.lists(st.text("天，\n\t\r\x00\ufeffe\u0301Å가\u11a8\u3099か😀") | st.text(max_size=20), max_size=20))
+def test_a_text_that_is_not_named_is_normal(texts: list[str]) -> None:
+    named = list(not_plain(texts))
+    assert named == sorted(set(named))
+    for number, text in enumerate(texts):
+        if number not in named:
+            assert normalize(text) == Normalized(text)

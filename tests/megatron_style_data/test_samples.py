@@ -75,6 +75,8 @@ def test_batches_equal_a_plain_loop(
         assert batch.document_ids[row].tolist() == ids
         assert batch.position_ids[row].tolist() == positions
         assert batch.target_mask[row].tolist() == mask
+    document_of_token = np.repeat(np.arange(len(lengths)), lengths)
+    assert np.array_equal(samples.target_documents(wanted), document_of_token[batch.tokens[:, 1:]])
 
 
 @QUICK

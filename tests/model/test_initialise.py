@@ -53,3 +53,26 @@ def test_bf16_weights_are_the_rounded_fp32_ones(section) -> None:
     initialise_weights(module, model, seed=1)
     for name, parameter in weights(model).items():
         assert torch.equal(module.get_parameter(name), parameter.to(torch.bfloat16)), name
+
+
+@pytest.mark.parametrize(
+    ("residual_init", "factors"),
+    [("scaled", (0.5, 0.5)), ("by_depth", (2**-0.5, 0.5)), ("plain", (1.0, 1.0)), ("zero", (0.0, 0.0))],
+)
+def test_projections_into_the_residual_stream_begin_as_asked(section, residual_init: str, factors) -> None:
+    """Factors of the deviation in both layers; other matrices keep theirs."""
+    model = section(residual_init=residual_init, hidden_size=256, intermediate_size=512)
+    plain = weights(section(residual_init="plain", hidden_size=256, intermediate_size=512))
+    for name, parameter in weights(model).items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            factor = factors[int(name.split(".")[2])]
+            torch.testing.assert_close(parameter, plain[name] * factor, rtol=1e-5, atol=1e-8, msg=name)
+        else:
+            assert torch.equal(parameter, plain[name]), name
+
+
+def test_wide_matrices_begin_smaller_and_tables_do_not(section) -> None:
+    plain, scaled = weights(section()), weights(section(mup_base_width=16))
+    for name, parameter in scaled.items():
+        factor = 0.5 if "_proj" in name else 1.0
+        torch.testing.assert_close(parameter, plain[name] * factor, rtol=1e-5, atol=1e-8, msg=name)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from zhgpt.model import loss as loss_module
-from zhgpt.model.loss import linear_cross_entropy, reference_linear_cross_entropy
+from zhgpt.model.loss import linear_cross_entropy, reference_linear_cross_entropy, target_nats
 
 VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 
@@ -27,10 +27,12 @@ def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     return hidden, weight, labels
 
 
-def value_and_gradients(function, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def value_and_gradients(
+    function, hidden: Tensor, weight: Tensor, labels: Tensor, z_loss_coef: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     hidden, weight = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
-    value = function(hidden, weight, labels, VOCAB)
-    (value / 100).backward()
+    value = function(hidden, weight, labels, VOCAB, z_loss_coef)
+    (value.flatten()[0] / 100).backward()
     return value.detach(), hidden.grad, weight.grad
 
 
@@ -43,6 +45,18 @@ def test_value_and_gradients_equal_the_reference_in_fp32() -> None:
     expected = value_and_gradients(reference_linear_cross_entropy, *inputs())
     for one, other in zip(found, expected, strict=True):
         assert relative(one, other) < 1e-5
+
+
+def test_the_nats_of_each_target_are_the_terms_of_the_sum() -> None:
+    hidden, weight, labels = inputs()
+    nats = target_nats(hidden, weight, labels.view(2, -1), VOCAB)
+    assert nats.shape == (2, TOKENS // 2)
+    assert not nats.requires_grad
+    logits = (hidden @ weight.t())[:, :VOCAB]
+    expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+    assert relative(nats.flatten(), expected) < 1e-6
+    assert (nats.flatten()[labels == -100] == 0).all()
+    assert relative(nats.sum(), linear_cross_entropy(hidden, weight, labels, VOCAB)) < 1e-6
 
 
 def test_value_and_gradients_follow_the_reference_in_bf16() -> None:
@@ -64,6 +78,35 @@ def test_autocast_computes_in_bf16_and_gives_fp32_gradients() -> None:
     assert [x.dtype for x in found] == [torch.float32] * 3
     assert found[0] == expected[0]
     assert relative(found[2], expected[2]) < 5e-3
+
+
+def test_value_and_gradients_with_a_z_loss_equal_the_reference() -> None:
+    hidden, weight, labels = inputs()
+    found = value_and_gradients(linear_cross_entropy, hidden, weight, labels, 0.1)
+    expected = value_and_gradients(reference_linear_cross_entropy, hidden, weight, labels, 0.1)
+    for one, other in zip(found, expected, strict=True):
+        assert relative(one, other) < 1e-5
+    without = value_and_gradients(linear_cross_entropy, hidden, weight, labels)
+    assert found[0][0] - found[0][1] == pytest.approx(without[0].item(), rel=1e-6)
+    assert relative(found[1], without[1]) > 0.1, "a z-loss that changes no gradient proves nothing"
+
+
+def test_the_z_loss_in_bf16_follows_the_reference() -> None:
+    hidden, weight, labels = inputs(torch.bfloat16)
+    found = value_and_gradients(linear_cross_entropy, hidden, weight, labels, 0.1)
+    expected = value_and_gradients(reference_linear_cross_entropy, hidden.float(), weight.float(), labels, 0.1)
+    assert [x.dtype for x in found] == [torch.float32, torch.bfloat16, torch.bfloat16]
+    assert max(relative(one, other) for one, other in zip(found, expected, strict=True)) < 5e-3
+
+
+def test_positions_without_a_target_have_no_z_loss() -> None:
+    hidden, weight, labels = inputs()
+    kept = labels != -100
+    some = linear_cross_entropy(hidden, weight, labels, VOCAB, 0.1)
+    only = linear_cross_entropy(hidden[kept], weight, labels[kept], VOCAB, 0.1)
+    torch.testing.assert_close(some, only, rtol=1e-6, atol=0)
+    some[0].backward()
+    assert hidden.grad[~kept].abs().max() == 0
 
 
 def test_without_grad_only_the_value_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +157,8 @@ def test_no_target_at_all_costs_exactly_zero() -> None:
     assert hidden.grad.abs().max() == 0
 
 
-def test_all_logits_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("z_loss_coef", [0.0, 0.1])
+def test_all_logits_never_exist_at_once(monkeypatch: pytest.MonkeyPatch, z_loss_coef: float) -> None:
     largest = 0
     plain_mm = torch.mm
 
@@ -126,7 +170,7 @@ def test_all_logits_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         return product
 
     monkeypatch.setattr(torch, "mm", watched_mm)
-    linear_cross_entropy(*inputs(), VOCAB).backward()
+    linear_cross_entropy(*inputs(), VOCAB, z_loss_coef).flatten()[0].backward()
     assert largest == 64
 
 

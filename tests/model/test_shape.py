@@ -20,16 +20,31 @@ def test_the_count_equals_the_parameters_of_the_built_model(section, model_type:
     model = section(model_type, tie_word_embeddings=tied)
     module = CausalLM(model, "sdpa")
     count = count_parameters(model)
-    tables = [p for name, p in module.named_parameters() if "embed" in name or "lm_head" in name]
+    tables = [
+        p for name, p in module.named_parameters() if "embed_tokens" in name or "embed_pos" in name or "lm_" in name
+    ]
     assert count.total == sum(p.numel() for p in module.parameters())
     assert count.embedding == sum(p.numel() for p in tables)
     assert count.non_embedding == count.total - count.embedding
 
 
-@pytest.mark.parametrize("model_type", TYPES)
-def test_flops_equal_what_torch_counts_for_forward_and_backward(section, model_type: str) -> None:
+OPTIONS = [
+    ("gpt2", {"position_embedding": "rope", "num_key_value_heads": 2, "embedding_norm": True}),
+    ("gpt2", {"use_qk_norm": True}),
+    ("qwen3", {"embedding_norm": True, "use_qk_norm": False}),
+]
+
+
+@pytest.mark.parametrize(("model_type", "options"), OPTIONS)
+def test_the_count_follows_the_options(section, model_type: str, options: dict[str, object]) -> None:
+    model = section(model_type, **options)
+    assert count_parameters(model).total == sum(p.numel() for p in CausalLM(model, "sdpa").parameters())
+
+
+@pytest.mark.parametrize(("model_type", "options"), [*((model_type, {}) for model_type in TYPES), *OPTIONS])
+def test_flops_equal_what_torch_counts_for_forward_and_backward(section, model_type: str, options) -> None:
     """The reference backend's full square, and the head's three products (one is in place: torch's table lacks it)."""
-    model = section(model_type)
+    model = section(model_type, **options)
     module = CausalLM(model, "reference")
     initialise_weights(module, model, seed=1)
     tokens = torch.zeros(2, 32, dtype=torch.int64)

@@ -2,7 +2,12 @@
 
 import pytest
 import torch
+from tiny_mixture import batch, tiny_mixture
 from torch.nn import functional
+
+from zhgpt.model.head import split_losses
+from zhgpt.model.initialise import initialise_weights
+from zhgpt.model.transformer import CausalLM
 
 TYPES = ("gpt2", "llama", "qwen3")
 BACKENDS = ("reference", "sdpa", "flash2", "torch_varlen")
@@ -181,3 +186,47 @@ def test_forward_and_backward_never_wait_for_the_device(section, build, packed, 
     loss = module(*inputs, packed.document_ids)
     (loss / 48).backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_the_z_loss_belongs_to_training_alone_and_is_told_apart(section, packed) -> None:
+    module = CausalLM(section(), "sdpa", z_loss_coef=0.01)
+    initialise_weights(module, section(), seed=7)
+    arguments = (packed.tokens, packed.labels, packed.position_ids, packed.document_ids)
+    held_out = module.eval()(*arguments)
+    losses = split_losses(module.train()(*arguments))
+    torch.testing.assert_close(losses.nats, held_out, rtol=1e-6, atol=0)
+    logits = module(packed.tokens, None, packed.position_ids, packed.document_ids)
+    squares = logits.logsumexp(-1).square()[packed.labels != -100]
+    torch.testing.assert_close(losses.z_loss, 0.01 * squares.sum(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses.objective, losses.nats + losses.z_loss, rtol=1e-6, atol=0)
+
+
+def test_a_mixture_with_a_z_loss_keeps_its_routers_loss() -> None:
+    model = tiny_mixture("dropless")
+    found = []
+    for z_loss_coef in (0.0, 0.01):
+        module = CausalLM(model, "sdpa", z_loss_coef=z_loss_coef)
+        initialise_weights(module, model, seed=3)
+        found.append(split_losses(module(*batch())))
+    torch.testing.assert_close(found[1].nats, found[0].nats, rtol=1e-6, atol=0)
+    assert found[1].router_loss == found[0].router_loss > 0
+    assert found[0].z_loss is None
+
+
+def test_the_embedding_norm_makes_the_scale_of_a_row_irrelevant(section, packed) -> None:
+    """Without it the first layer reads a row as it is; with it only its direction. The tied head still reads the row."""
+    for embedding_norm in (False, True):
+        model = section("llama", embedding_norm=embedding_norm, tie_word_embeddings=False, rms_norm_eps=1e-12)
+        module = CausalLM(model, "sdpa")
+        initialise_weights(module, model, seed=7)
+        before = module(packed.tokens).detach()
+        with torch.no_grad():
+            module.get_parameter("model.embed_tokens.weight").mul_(3.0)
+        assert torch.allclose(module(packed.tokens), before, atol=1e-4) == embedding_norm
+
+
+def test_logits_are_divided_by_the_width_ratio(section, build, packed) -> None:
+    usual, scaled = section(), section(mup_base_width=16)
+    module, divided = build(usual), build(scaled)
+    divided.load_state_dict(module.state_dict())
+    torch.testing.assert_close(divided(packed.tokens), module(packed.tokens) / 4, rtol=0, atol=1e-6)

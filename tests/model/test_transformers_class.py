@@ -7,7 +7,7 @@ from tiny_mixture import SIZES, tiny_mixture
 
 from zhgpt.config.schema import ModelSection
 from zhgpt.model.shape import decoder_shape
-from zhgpt.model.transformers_class import export_target
+from zhgpt.model.transformers_class import describe_export, export_target
 
 TOP_1 = {"num_experts_per_tok": 1, "norm_topk_prob": False}
 SIGMOID = {"scoring_func": "sigmoid", "n_shared_experts": 1}
@@ -66,3 +66,36 @@ def test_a_mixture_that_no_class_holds_says_why(model_type: str, settings: dict[
 def test_dense_models_have_their_class(model_type: str, architecture: str) -> None:
     sizes = {**SIZES, "num_key_value_heads": 4}
     assert export_target(decoder_shape(ModelSection(model_type=model_type, **sizes))).architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options", "said"),
+    [
+        ("gpt2", {"position_embedding": "rope"}, "Starcoder2ForCausalLM"),
+        (
+            "gpt2",
+            {"use_qk_norm": True},
+            "none (no class has GPT-2's layers with normalised queries and keys (use_qk_norm))",
+        ),
+        ("llama", {"use_qk_norm": True}, "Qwen3ForCausalLM"),
+        ("qwen3", {"use_qk_norm": False}, "LlamaForCausalLM"),
+        (
+            "qwen3",
+            {"embedding_norm": True, "mup_base_width": 8},
+            "Qwen3ForCausalLM; folds the embedding norm into the table, the head apart and the logits' 1/4 into the last norm",
+        ),
+        (
+            "llama",
+            {"embedding_norm": True, "tie_word_embeddings": False},
+            "LlamaForCausalLM; folds the embedding norm into the table",
+        ),
+    ],
+)
+def test_the_start_says_the_class_and_what_is_folded(model_type: str, options: dict[str, Any], said: str) -> None:
+    sizes = {**SIZES, "num_key_value_heads": 4}
+    assert describe_export(decoder_shape(ModelSection(model_type=model_type, **sizes, **options))) == said
+
+
+def test_a_mixture_is_told_by_its_queries_not_by_its_model_type() -> None:
+    section = tiny_mixture("dropless", "llama").model_copy(update={"use_qk_norm": True})
+    assert export_target(decoder_shape(section)).architecture == "Qwen3MoeForCausalLM"

@@ -63,11 +63,21 @@ QUIRKS: tuple[Quirk, ...] = (
         "zhgpt/train/engine.py",
     ),
     Quirk("zero3_refuses_native_moe", "ZeRO-3 refuses native MoE", "zhgpt/config/zero_rules.py"),
+    Quirk(
+        "another_accumulation_ends_the_step_in_mid_batch",
+        "set_train_batch_size ends a step too soon",
+        "zhgpt/train/engine.py:set_accumulation",
+    ),
     Quirk("no_gradient_norm_without_zero", "no gradient norm at ZeRO-0 in fp32", "zhgpt/train/engine.py"),
     Quirk(
         "the_norm_without_zero_is_summed_in_fp32",
         "ZeRO-0 clips by a norm summed in fp32",
         "zhgpt/train/engine.py",
+    ),
+    Quirk(
+        "its_muon_clips_what_it_has_orthogonalised",
+        "its Muon clips the orthogonalised gradient",
+        "zhgpt/train/muon.py",
     ),
     Quirk("a_nan_loss_raises_nothing", "a NaN loss is skipped in silence", "zhgpt/train/training.py:measure"),
     Quirk(

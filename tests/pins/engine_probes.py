@@ -84,6 +84,15 @@ def bf16_zero1_with_fp32_accumulation_is_another_class(_folder: Path) -> bool:
     return type(engine.optimizer).__name__ == "BF16_Optimizer"
 
 
+def another_accumulation_ends_the_step_in_mid_batch(_folder: Path) -> bool:
+    """After three steps of one micro-step, the next one of two ends with its first: the count is that of the process."""
+    engine = start(1, train_batch_size=2 * torch.distributed.get_world_size())
+    for _ in range(3):
+        step(engine)
+    engine.set_train_batch_size(2 * engine.train_batch_size())
+    return bool(engine.is_gradient_accumulation_boundary())
+
+
 def no_gradient_norm_without_zero(_folder: Path) -> bool:
     engine = start()
     step(engine)
@@ -137,6 +146,27 @@ def a_flipped_bit_loads_silently(folder: Path) -> bool:
     content[place + 1] ^= 1
     path.write_bytes(content)
     return start(1, nn.Linear(64, 64)).load_checkpoint(str(folder / "flipped"), tag="engine")[0] is not None
+
+
+def its_muon_clips_what_it_has_orthogonalised(_folder: Path) -> bool:
+    """Orthogonalising undoes any scale of the gradient: clipped before it, the first step would be the same."""
+
+    def first_step(clipping: float) -> float:
+        torch.manual_seed(0)
+        module = nn.Linear(WIDTH, WIDTH, bias=False)
+        before = module.weight.detach().clone()
+        config = {
+            "train_micro_batch_size_per_gpu": 2,
+            "gradient_clipping": clipping,
+            "zero_optimization": {"stage": 1},
+            "optimizer": {"type": "Muon", "params": {"lr": 0.1, "weight_decay": 0.0}},
+        }
+        engine = deepspeed.initialize(model=module, config=config, dist_init_required=False)[0]
+        step(engine)
+        return float((module.weight.detach() - before).norm())
+
+    with torch._dynamo.config.patch(disable=True):  # its kernels are compiled otherwise, which takes a minute
+        return first_step(1e-3) < first_step(0.0) / 2
 
 
 def a_nan_loss_raises_nothing(_folder: Path) -> bool:
@@ -219,8 +249,10 @@ GROUPS: dict[str, tuple[Probe, ...]] = {
         bf16_without_zero_steps_twice,
         bf16_without_zero_refuses_fp32_accumulation,
         bf16_zero1_with_fp32_accumulation_is_another_class,
+        another_accumulation_ends_the_step_in_mid_batch,
         no_gradient_norm_without_zero,
         the_norm_without_zero_is_summed_in_fp32,
+        its_muon_clips_what_it_has_orthogonalised,
         offload_refuses_torch_adamw,
         zero3_refuses_native_moe,
         loading_nothing_is_only_a_warning,

@@ -104,6 +104,20 @@ def train_on_a_disk_that_fills(argv: Sequence[str], step: int) -> None:
     train(argv)
 
 
+def train_on_a_slow_disk(argv: Sequence[str], seconds: float) -> None:
+    """A run whose samples come from a disk that takes so long for each batch."""
+    import zhgpt.train.loader as loader
+
+    original = loader.host_batch
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(seconds)
+        return original(*args, **kwargs)
+
+    loader.host_batch = slow
+    train(argv)
+
+
 def train_and_poison(argv: Sequence[str], step: int) -> None:
     """A run whose loss becomes NaN at a step."""
     import zhgpt.train.training as training
@@ -122,8 +136,8 @@ def train_and_poison(argv: Sequence[str], step: int) -> None:
     train(argv)
 
 
-def train_with_a_poisoned_gradient(argv: Sequence[str], step: int) -> None:
-    """A run in which the gradient of one step is NaN though its loss is finite."""
+def train_with_a_poisoned_gradient(argv: Sequence[str], step: int, end: int | None = None) -> None:
+    """A run in which the gradient of one step, or of the steps up to ``end``, is NaN though the loss is finite."""
     import zhgpt.train.training as training
     from zhgpt.train.loader import Loader
 
@@ -137,7 +151,7 @@ def train_with_a_poisoned_gradient(argv: Sequence[str], step: int) -> None:
 
     def poisoned(run: Any, batch: Any) -> Any:
         nats = forward(run, batch)
-        if at[0] == step and nats.requires_grad:
+        if step <= at[0] < (step + 1 if end is None else end) and nats.requires_grad:
             nats.register_hook(lambda gradient: gradient * float("nan"))
         return nats
 

@@ -24,6 +24,7 @@ class MadeUp:
         rate: float = 1000.0,
         code: int | None = 0,
         reason: str = "",
+        accelerator: str = "cpu",
         **numbers: float,
     ) -> None:
         """Writes one run's folder: held-out bits per byte by step, tokens a second, and how it ended."""
@@ -42,10 +43,16 @@ class MadeUp:
             for step, value in bits.items()
         ]
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        environment = {"host_names": ["node1"], "batch_plan": {"tokens_per_step": 100}}
+        environment = {"host_names": ["node1"], "accelerator": accelerator, "batch_plan": {"tokens_per_step": 100}}
         (path / "environment.json").write_text(json.dumps(environment))
         if code is not None:
             (path / "exit_status.json").write_text(json.dumps({"exit_code": code, "reason": reason}))
+
+    def document_costs(self, name: str, nats: Sequence[float], *, utf8_bytes: float) -> None:
+        """Writes what each held-out document of a run costs; 10 targets each."""
+        rows = [{"text": "t", "split": "valid", "document": n, "targets": 10, "nats": x} for n, x in enumerate(nats)]
+        lines = [{"utf8_bytes": utf8_bytes}, *rows]
+        self.folder.run(name).held_out_documents.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def planned(name: str, steps: int = 10, **keys: Any) -> PlannedVariant:

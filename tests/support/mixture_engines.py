@@ -7,6 +7,7 @@ import torch.distributed
 from tiny_mixture import tiny_mixture
 from torch import Tensor
 
+from zhgpt.config.schema import OptimSection
 from zhgpt.distributed.environment import read_rank_environment
 from zhgpt.distributed.process_group import join_ranks, leave
 from zhgpt.model.initialise import initialise_weights
@@ -49,7 +50,7 @@ def _step(case: Case, rank: int, world_size: int) -> dict[str, Any]:
     )
     initialise_weights(module, section, seed=3, ep_rank=rank % ep_size, ep_size=ep_size)
     before = weights_of(module, rank % ep_size, section.moe.num_experts // ep_size)
-    optimizer = torch.optim.SGD(parameter_groups(module, 0.0), lr=RATE)
+    optimizer = torch.optim.SGD(parameter_groups(module, OptimSection(learning_rate=RATE, weight_decay=0)), lr=RATE)
     engine = build_engine(module, optimizer, deepspeed_config(case, micro_steps, world_size))
     engine.train()
     targets = SEQUENCES * MICRO_STEPS * LENGTH * world_size

@@ -6,6 +6,7 @@ import torch
 import torch.distributed
 
 from zhgpt.config.schema import ModelSection
+from zhgpt.model.head import split_losses
 from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.sampling import sample_continuations
 from zhgpt.model.transformer import CausalLM
@@ -16,7 +17,8 @@ STEPS, BATCH, LENGTH = 3, 4, 24
 def train(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Train each case for ``STEPS`` steps; the batch is the same whatever the number of ranks.
 
-    A case has ``model_type``, ``tied``, ``stage`` and ``checkpointing``; its result ``losses`` (nats a token over all
+    A case has ``model_type``, ``tied``, ``stage`` and ``checkpointing``; an untied one has a z-loss, an embedding norm and muP
+    besides. Its result ``losses`` (nats a token over all
     ranks, one a step) and ``text`` (tokens drawn afterwards by the engine).
     """
     import deepspeed
@@ -39,8 +41,11 @@ def _train(deepspeed: Any, model_type: str, tied: bool, stage: int, checkpointin
         head_dim=8,
         intermediate_size=64,
         max_position_embeddings=64,
+        embedding_norm=not tied,
+        mup_base_width=None if tied else 16,
     )
-    module = CausalLM(model, "sdpa", activation_checkpointing=checkpointing)
+    z_loss_coef = 0.0 if tied else 0.01
+    module = CausalLM(model, "sdpa", activation_checkpointing=checkpointing, z_loss_coef=z_loss_coef)
     initialise_weights(module, model, seed=1)
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     config = {
@@ -58,7 +63,7 @@ def _train(deepspeed: Any, model_type: str, tied: bool, stage: int, checkpointin
     losses = []
     for _ in range(STEPS):
         tokens = torch.randint(0, 300, (BATCH, LENGTH + 1), generator=generator)[mine]
-        loss = engine(tokens[:, :-1], tokens[:, 1:], None, document_ids)
+        loss = split_losses(engine(tokens[:, :-1], tokens[:, 1:], None, document_ids)).objective
         engine.backward(loss / (tokens.shape[0] * LENGTH))
         engine.step()
         total = loss.detach().clone()

@@ -57,7 +57,7 @@ def test_outside_a_terminal_everything_is_a_plain_line() -> None:
     assert stream.getvalue().splitlines() == [
         "run 试跑: continues after step 90",
         "  batch: 4 sequences × 8 micro-steps × 2 ranks = 64 sequences × 1,024 tokens = 65,536 tokens a step",
-        "  run: 65,536 tokens × 1,000 steps = 65.5M tokens",
+        "  run: 1,000 steps × 65,536 tokens = 65.5M tokens",
         "  model: llama, 124M parameters",
         "step  100/1000  loss 6.5432  2.3457 bits/byte  lr 6.00e-04  grad 0.83  12.3k tokens/s  MFU 41.2 %  "
         "ETA 1 h 02 min",

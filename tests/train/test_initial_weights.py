@@ -9,6 +9,7 @@ from tiny import Tiny, metrics
 
 from zhgpt.checkpoint.consolidated import load_consolidated
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.config.rope_section import RopeScalingSection
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, SettingError
 from zhgpt.model.initialise import initialise_weights
@@ -52,6 +53,18 @@ def test_the_same_model_starts_where_the_other_run_ended(dense_run: Path) -> Non
     said = load_initial_weights(module, saved.model, str(dense_run), ep_rank=0, ep_size=1)
     assert torch.equal(logits(module), logits(expected))
     assert "(step 8): the same model" in said
+
+
+def test_a_run_for_longer_sequences_starts_from_one_for_shorter_ones(dense_run: Path) -> None:
+    saved = load_consolidated(dense_run)
+    scaling = RopeScalingSection(rope_type="linear", factor=4.0)
+    longer = saved.model.model_copy(update={"rope_scaling": scaling, "max_position_embeddings": 128})
+    module = fresh(longer)
+    load_initial_weights(module, longer, str(dense_run), ep_rank=0, ep_size=1)
+    assert all(torch.equal(weight, saved.state_dict[name]) for name, weight in module.state_dict().items())
+    normed = saved.model.model_copy(update={"embedding_norm": True})
+    with pytest.raises(SettingError, match=r"model\.embedding_norm is True but was False there"):
+        load_initial_weights(fresh(normed), normed, str(dense_run), ep_rank=0, ep_size=1)
 
 
 @pytest.mark.parametrize("settings", [{}, {"layer": "deepspeed"}, {"decoder_sparse_step": 2}, {"num_experts": 8}])
@@ -109,8 +122,8 @@ def test_a_mixture_that_cannot_start_from_copies_is_refused(
 
 
 def test_another_shape_is_refused_by_name(dense_run: Path) -> None:
-    model = load_consolidated(dense_run).model.model_copy(update={"rope_theta": 5000.0})
-    with pytest.raises(SettingError, match=r"model\.rope_theta is 5000\.0 but was 10000\.0 there"):
+    model = load_consolidated(dense_run).model.model_copy(update={"rms_norm_eps": 1e-5})
+    with pytest.raises(SettingError, match=r"model\.rms_norm_eps is 1e-05 but was 1e-06 there"):
         load_initial_weights(fresh(model), model, str(dense_run), ep_rank=0, ep_size=1)
 
 

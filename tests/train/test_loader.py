@@ -12,8 +12,9 @@ from synthetic import write_synthetic
 
 from megatron_style_data.sample_source import SampleSource, open_samples
 from megatron_style_data.samples import Batch
-from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.batch_plan import BatchPlan, BatchStage
 from zhgpt.errors import StorageError
+from zhgpt.train.batches import host_batch
 from zhgpt.train.loader import LoadedBatch, Loader, pins_memory
 
 STEPS, GLOBAL_BATCH, LENGTH = 6, 16, 20
@@ -149,3 +150,59 @@ def test_it_knows_how_long_the_training_waited(samples: SampleSource) -> None:
 def test_only_a_gpu_wants_pinned_memory() -> None:
     assert not pins_memory(torch.device("cpu"))
     assert pins_memory(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("attend", [False, True])
+def test_short_rows_have_the_tokens_and_targets_of_their_sample_and_see_less_context(
+    samples: SampleSource, attend: bool
+) -> None:
+    batch = samples.batch(np.arange(60))
+    whole = host_batch(batch, attend_across_documents=attend)
+    cut = host_batch(batch, attend_across_documents=attend, row_length=5)
+    assert cut.tokens.shape == (240, 5)
+    for name in ("tokens", "labels"):
+        assert torch.equal(getattr(cut, name).reshape(60, 20), getattr(whole, name))
+    positions, expected = cut.position_ids.tolist(), []
+    for row in whole.position_ids.reshape(-1, 5).tolist():
+        counted: list[int] = []
+        for place, position in enumerate(row):  # a document starts at position 0, and so does a row
+            counted.append(0 if position == 0 or place == 0 else counted[-1] + 1)
+        expected.append(counted)
+    assert positions == expected
+    assert (cut.document_ids is None) == attend
+    if cut.document_ids is not None and whole.document_ids is not None:
+        assert torch.equal(cut.document_ids.reshape(60, 20), whole.document_ids)
+
+
+def test_a_ramp_takes_each_sample_once_and_counts_the_targets_of_each_step(samples: SampleSource) -> None:
+    sizes = [4, 4, 8, 8, 16, 16]
+    ramp = (BatchStage(0, 0, 4, 1, 10), BatchStage(2, 8, 8, 2, 20), BatchStage(4, 24, 16, 4, 20))
+    tokens = GLOBAL_BATCH * LENGTH
+    grown = BatchPlan(GLOBAL_BATCH, 4, 4, 1, LENGTH, tokens, STEPS, sum(sizes) * LENGTH, ramp)
+    loader = Loader(samples, grown, 0, first_step=0)
+    first = 0
+    for step, size in enumerate(sizes):
+        expected = samples.batch(np.arange(first, first + size))
+        loaded = [loader.take(step, micro_step) for micro_step in range(size // 4)]
+        assert torch.cat([part.batch.tokens.reshape(4, LENGTH) for part in loaded]).tolist() == (
+            expected.tokens[:, :-1].tolist()
+        )
+        assert {part.targets for part in loaded} == {int(expected.target_mask.sum())}
+        first += size
+    loader.close()
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_a_loader_goes_on_elsewhere_with_samples_passed_over(samples: SampleSource, prefetch: int) -> None:
+    batch_plan = plan()
+    loader = Loader(samples, batch_plan, 0, first_step=0, prefetch=prefetch)
+    for step in range(3):
+        for micro_step in range(batch_plan.gradient_accumulation_steps):
+            loader.take(step, micro_step)
+    loader.restart(2, skipped_samples=GLOBAL_BATCH)
+    found = take_all(loader, 2, batch_plan)
+    later = take_all(Loader(samples, batch_plan, 0, first_step=3), 3, batch_plan)
+    assert len(found) == len(later) + batch_plan.gradient_accumulation_steps
+    for one, other in zip(found, later, strict=False):  # step n reads what step n + 1 would have
+        assert torch.equal(one.batch.tokens, other.batch.tokens)
+        assert (one.step, one.targets) == (other.step - 1, other.targets)

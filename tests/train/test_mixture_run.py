@@ -38,6 +38,13 @@ def test_sharing_the_experts_out_changes_no_loss(run, stage: int) -> None:
     assert whole[0] - whole[-1] > 0.3, "twelve steps must learn something, or equal losses prove nothing"
 
 
+def test_update_ratios_are_the_same_however_the_experts_are_shared_out(run) -> None:
+    whole = [line["update_ratio"] for line in metrics(run(1))]
+    for stage in (0, 1):
+        shared = [line["update_ratio"] for line in metrics(run(stage, "train.ep_size=2"))]
+        assert shared == pytest.approx(whole, rel=1e-3)
+
+
 def test_zero3_with_whole_experts_gives_the_same_losses(run) -> None:
     assert losses(run(3)) == pytest.approx(losses(run(1)), abs=1e-5)
 

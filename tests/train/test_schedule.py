@@ -8,7 +8,7 @@ from zhgpt.config.schema import ScheduleSection
 from zhgpt.train.schedule import SCHEDULES, learning_rate_at
 
 
-def section(name: str, **values: float) -> ScheduleSection:
+def section(name: str, **values: float | str) -> ScheduleSection:
     return ScheduleSection.model_validate({"name": name, "warmup_steps": 10, **values})
 
 
@@ -39,6 +39,26 @@ def test_wsd_is_flat_until_its_decay_begins() -> None:
 
 def test_constant_stays_at_the_peak() -> None:
     assert {learning_rate_at(step, 100, 3.0, section("constant")) for step in range(10, 100)} == {3.0}
+
+
+def test_one_minus_sqrt_falls_fast_at_first_and_ends_where_the_straight_line_does() -> None:
+    values = {"decay_fraction": 0.25, "minimum_ratio": 0.0, "decay_shape": "one_minus_sqrt"}
+    rates = [learning_rate_at(step, 16, 1.0, section("wsd", **values)) for step in range(11, 16)]
+    assert rates == pytest.approx([1.0, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5, 0.0])
+
+
+def test_a_range_test_rises_by_the_same_factor_at_each_step() -> None:
+    tested = ScheduleSection.model_validate({"name": "range_test", "warmup_steps": 0, "minimum_ratio": 1e-4})
+    assert [learning_rate_at(step, 5, 2.0, tested) for step in range(5)] == pytest.approx([2e-4, 2e-3, 2e-2, 0.2, 2.0])
+
+
+def test_the_steps_before_the_decay_are_those_at_the_peak() -> None:
+    stable = section("wsd", decay_fraction=0.3)
+    steps = stable.stable_steps(50)
+    assert steps == 35
+    rates = [learning_rate_at(step, 50, 1.0, stable) for step in range(50)]
+    assert rates[34] == 1.0 > rates[35]
+    assert section("cosine").stable_steps(50) is None
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 5000), st.integers(0, 4999), st.integers(0, 600))

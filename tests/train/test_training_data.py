@@ -14,9 +14,10 @@ from megatron_style_data.manifest import Floor, load_manifest, manifest_bytes, p
 from megatron_style_data.packing import pack
 from megatron_style_data.sample_source import open_samples
 from megatron_style_data.samples import Samples
+from zhgpt.config.batch_plan import BatchPlan, BatchStage
 from zhgpt.config.data_section import DataSection
 from zhgpt.errors import BadDataError, MissingInputError, SettingError
-from zhgpt.train.training_data import TrainingData, open_held_out, open_training_samples, read_training_data
+from zhgpt.train.training_data import TrainingData, open_training_samples, read_training_data
 
 STEPS, BATCH, LENGTH = 50, 20, 100
 
@@ -44,7 +45,7 @@ def section(folder: Path, **changes: Any) -> DataSection:
 
 
 def read(data: DataSection) -> TrainingData:
-    return read_training_data(data, steps=STEPS, global_batch_size=BATCH)
+    return read_training_data(data, steps=STEPS, samples_before=lambda step: step * BATCH)
 
 
 def test_weights_phases_and_epochs_follow_the_settings(folder: Path) -> None:
@@ -58,6 +59,16 @@ def test_weights_phases_and_epochs_follow_the_settings(folder: Path) -> None:
     assert [reading.samples for reading in data.readings(900, 1000)] == [0, 67, 33]
     assert data.label == "web 60 %, wiki 30 %, books 10 %"
     assert data.splits()["train"] == {"documents": 1050, "tokens": 52_500, "utf8_bytes": 160_000 + 50_000 + 5_000}
+
+
+def test_a_phase_begins_with_the_first_sample_of_its_step_in_a_ramp_too(folder: Path) -> None:
+    stages = (BatchStage(0, 0, 5, 1, LENGTH), BatchStage(10, 50, BATCH, 4, LENGTH))
+    plan = BatchPlan(BATCH, 5, 4, 1, LENGTH, BATCH * LENGTH, STEPS, 85_000, stages)
+    phases = [{"from_step": 4, "weights": {"wiki": 1}}, {"from_fraction": 0.5, "weights": {"web": 1}}]
+    data = read_training_data(section(folder, phases=phases), steps=STEPS, samples_before=plan.samples_before)
+    assert [phase.first_sample for phase in data.schedule.phases] == [0, 20, 50 + 15 * BATCH]
+    assert data.phase_steps == (0, 4, 25)
+    assert data.samples == 50 + 40 * BATCH
 
 
 def test_epochs_and_sizes_can_take_the_place_of_weights(folder: Path) -> None:
@@ -97,14 +108,6 @@ def test_bits_per_byte_take_the_tokens_per_byte_of_the_steps_own_blend(folder: P
     assert data.tokens_per_byte(0, 20) == pytest.approx(20 / (12 * 4 + 6 * 5 + 2 * 2))
     assert data.tokens_per_byte(900, 20) == 0.5
     assert read(section(folder, blend=None, train=f"{folder}/web")).tokens_per_byte(900, 20) == 0.25
-
-
-def test_every_valid_split_is_held_out_under_its_name(folder: Path) -> None:
-    held_out = open_held_out(read(section(folder)))
-    assert [(part.name, part.samples.tokens, part.utf8_bytes) for part in held_out] == [
-        ("web", 1_000, 4_000),
-        ("books", 500, 1_000),
-    ]
 
 
 def test_the_floor_of_a_blend_is_that_of_its_sources_by_their_share(folder: Path, tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_every_stage_and_world_size_gives_the_losses_of_one_process_without_zero
     assert reference[0] - reference[-1] > 0.3, "twenty steps must learn something, or equal losses prove nothing"
 
 
+def test_options_of_model_and_loss_give_the_same_losses_whatever_the_stage_and_world_size(run) -> None:
+    options = ("model.embedding_norm=true", "model.mup_base_width=16", "train.z_loss_coef=0.01")
+    reference, other = run(0, 1, *options), run(3, 2, *options)
+    assert losses(other) == pytest.approx(losses(reference), abs=1e-5)
+    z_losses = [[line["z_loss"] for line in metrics(folder)] for folder in (reference, other)]
+    assert z_losses[0] == pytest.approx(z_losses[1], rel=1e-5)
+    # At first all logits are near 0 and logsumexp near ln of the vocabulary, as the loss is.
+    assert z_losses[0][0] == pytest.approx(0.01 * losses(reference)[0] ** 2, rel=0.05)
+    assert losses(reference)[0] - losses(reference)[-1] > 0.3
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_accumulation_steps_equal_one_of_double_size(run, stage: int) -> None:
     once = losses(run(stage, 2))
@@ -65,6 +76,26 @@ def test_the_gradient_norm_is_reported_at_every_stage_and_agrees(run) -> None:
     norms = {stage: [line["gradient_norm"] for line in metrics(run(stage, 2))] for stage in range(4)}
     for stage in (1, 2, 3):
         assert norms[stage] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_update_ratios_are_the_same_at_every_stage_and_number_of_ranks(run) -> None:
+    reference = metrics(run(0, 1))
+    for name in ("update_norm", "update_ratio_min", "update_ratio", "update_ratio_max"):
+        values = [line[name] for line in reference]
+        assert min(values) > 0
+        for stage, world_size in [(0, 2), (1, 2), (2, 2), (3, 2), (3, 1)]:
+            assert [line[name] for line in metrics(run(stage, world_size))] == pytest.approx(values, rel=1e-3), (
+                stage,
+                name,
+            )
+
+
+def test_update_ratios_are_of_the_fp32_weights_in_bf16_too(run) -> None:
+    # bf16 weights move by 2**-8 of themselves or not at all: 4e-3 where an update is 1e-3
+    exact = [line["update_ratio"] for line in metrics(run(1, 2))]
+    for stage in (1, 2, 3):
+        found = [line["update_ratio"] for line in metrics(run(stage, 2, "train.precision=bf16"))]
+        assert found == pytest.approx(exact, rel=0.05)
 
 
 def test_every_stage_agrees_where_tensors_are_large_and_gradients_are_clipped(run) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from zhgpt.ablate.documents import half_width_over_documents
 from zhgpt.ablate.observed import Basis, Observed, bits_at
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.student import Interval, mean_interval
@@ -14,7 +15,12 @@ Outcome = Literal["better", "worse", "same", "not decided"]
 FEWEST_SEEDS = 3
 """Fewer pairs than this never decide anything."""
 
-BASES: dict[Basis, str] = {"tokens": "equal tokens", "seconds": "equal wall-clock", "flops": "equal FLOPs"}
+BASES: dict[Basis, str] = {
+    "tokens": "equal tokens",
+    "seconds": "equal wall-clock",
+    "cpu_seconds": "equal CPU-seconds",
+    "flops": "equal FLOPs",
+}
 
 VERDICTS: dict[Outcome, str] = {
     "better": "on this machine it pays",
@@ -30,7 +36,7 @@ class Difference:
     """Bits per byte of a variant minus those of the baseline, over the pairs; less is better.
 
     Attributes:
-        interval: mean and interval over the pairs.
+        interval: mean and interval over the pairs, and over the held-out documents where their costs are known.
         outcome: what the interval says.
         read_early: of the two, those that were read before their end, where their learning rate had not come down.
     """
@@ -38,6 +44,8 @@ class Difference:
     interval: Interval
     outcome: Outcome
     read_early: tuple[str, ...] = ()
+    over_documents: float | None = None
+    """Half width over the held-out documents alone, at the end of the runs; None: not known, and not in the interval."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,8 @@ def paired_difference(
     differences, early = [], set()
     for run, other in pairs:
         ends = {"variant": getattr(run.points[-1], basis), "baseline": getattr(other.points[-1], basis)}
+        if None in ends.values():
+            return None
         place = min(ends.values())
         bits, other_bits = bits_at(run.points, basis, place), bits_at(other.points, basis, place)
         if bits is None or other_bits is None:
@@ -112,8 +122,12 @@ def paired_difference(
         early |= {name for name, end in ends.items() if place < _EARLY * end}
     if not differences:
         return None
-    interval = mean_interval(differences, confidence)
-    return Difference(interval, judge(interval, indifference), tuple(sorted(early)))
+    over_seeds = mean_interval(differences, confidence)
+    over_documents = half_width_over_documents([(run.documents, other.documents) for run, other in pairs], confidence)
+    interval = over_seeds
+    if over_seeds.half_width is not None and over_documents is not None:  # independent, so their squares add up
+        interval = Interval(over_seeds.count, over_seeds.mean, math.hypot(over_seeds.half_width, over_documents))
+    return Difference(interval, judge(interval, indifference), tuple(sorted(early)), over_documents)
 
 
 def _compare_one(plan: Plan, name: str, runs: Sequence[Observed], baseline: dict[int, Observed]) -> Comparison:
@@ -142,7 +156,7 @@ def sentence_of(
 ) -> str:
     """What a comparison says, for somebody who reads nothing else."""
     left_out = f" Left out: {', '.join(failures)}." if failures and pairs else ""
-    tokens, seconds = differences.get("tokens"), differences.get("seconds")
+    tokens, seconds = differences.get("tokens"), differences.get(plan.time)
     if not pairs:
         why = f": {', '.join(failures)}" if failures else "" if baseline_done else ": the baseline has no finished run"
         return f"{name} cannot be compared with {plan.baseline}{why}."
@@ -150,7 +164,7 @@ def sentence_of(
         shown = f" (mean difference at equal tokens {tokens.interval.mean:+.4f} bits per byte)" if tokens else ""
         seeds = "1 seed" if pairs == 1 else f"{pairs} seeds"
         return f"{name} against {plan.baseline}: not decided, {seeds} where at least {FEWEST_SEEDS} are needed{shown}.{left_out}"
-    shown_bases: tuple[Basis, ...] = ("tokens", "seconds")
+    shown_bases: tuple[Basis, ...] = ("tokens", plan.time)
     parts = [(basis, differences[basis]) for basis in shown_bases if basis in differences]
     if not parts:
         return f"{name} cannot be compared with {plan.baseline}: no evaluation at a common place.{left_out}"
@@ -159,7 +173,7 @@ def sentence_of(
         for at, (basis, difference) in enumerate(parts)
     ]
     if seconds is None:
-        words.append("not compared at equal wall-clock, where the slower one had not been evaluated yet")
+        words.append(f"not compared at {BASES[plan.time]}, where the slower one had not been evaluated yet")
     verdict = f": {VERDICTS[seconds.outcome]}" if seconds is not None else ""
     return f"{name} is {', '.join(words)}{verdict}.{left_out}"
 

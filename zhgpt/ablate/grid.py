@@ -109,6 +109,9 @@ class Grid(Section):
     constraints: tuple[Constraint, ...] = ("equal_tokens",)
     """What the baseline lays down for all variants: their length (one of equal_tokens, equal_active_flops,
     equal_wall_clock) and, with largest_that_fits, each variant's own micro batch."""
+    time: Literal["wall_clock", "cpu_seconds"] = "wall_clock"
+    """Which time decides whether a variant pays: wall-clock, or the CPU seconds of all ranks. For runs on CPUs that have
+    other work to do: that slows a run down, but hardly changes how many CPU seconds it needs."""
     wall_clock_seconds: Real | None = Field(default=None, gt=0)
     """Training time under equal_wall_clock. Left out: what the baseline is predicted to take."""
     memory_limit_gib: Real | None = Field(default=None, gt=0)

@@ -11,8 +11,9 @@ from zhgpt.ablate.execute import Standing, standing
 from zhgpt.ablate.folder import AblationFolder
 from zhgpt.ablate.plan import Cell, Plan
 from zhgpt.report.recorded_run import RecordedRun, look_up, number_at, read_run
+from zhgpt.train.document_costs import RecordedCosts, read_document_costs
 
-Basis = Literal["tokens", "seconds", "flops"]
+Basis = Literal["tokens", "seconds", "cpu_seconds", "flops"]
 
 SHARES = ("data_wait", "communication", "forward_time", "backward_time", "update_time")
 """Metrics that are shares of the training time; all but the first only where the DeepSpeed JSON asks for them."""
@@ -26,6 +27,7 @@ class Point:
         step: of the run.
         tokens: trained on so far.
         seconds: of training so far, over all starts; evaluating, saving and starting are not counted.
+        cpu_seconds: the same of all ranks' CPUs; None where the training ran on GPUs, or did not record it.
         flops: forward and backward so far.
         loss: held-out nats per token.
         bits: held-out bits per byte.
@@ -34,6 +36,7 @@ class Point:
     step: int
     tokens: float
     seconds: float
+    cpu_seconds: float | None
     flops: float
     loss: float
     bits: float
@@ -50,6 +53,7 @@ class Observed:
         numbers: medians over the run's metrics by name (speed, shares), peaks (memory), and totals; what was not
             measured is missing.
         hosts: where it ran.
+        documents: what each held-out document cost at the end; None where that was not recorded.
     """
 
     cell: Cell
@@ -57,6 +61,7 @@ class Observed:
     points: tuple[Point, ...]
     numbers: Mapping[str, float]
     hosts: tuple[str, ...]
+    documents: RecordedCosts | None = None
 
     @property
     def done(self) -> bool:
@@ -77,8 +82,10 @@ def observe(folder: AblationFolder, plan: Plan) -> list[Observed]:
 def bits_at(points: Sequence[Point], basis: Basis, place: float) -> float | None:
     """Held-out bits per byte at so many tokens, seconds or FLOPs, between evaluations on a straight line.
 
-    None before the first evaluation and after the last.
+    None before the first evaluation and after the last, and where the basis was not measured.
     """
+    if any(getattr(point, basis) is None for point in points):
+        return None
     for before, after in itertools.pairwise(points):
         start, end = getattr(before, basis), getattr(after, basis)
         if start <= place <= end:
@@ -103,6 +110,14 @@ def training_seconds(records: Sequence[Mapping[str, Any]]) -> list[float]:
     return times
 
 
+def training_cpu_seconds(run: RecordedRun) -> list[float | None]:
+    """CPU seconds of all ranks' training up to each record, over all starts; None for a run on GPUs, or without them."""
+    laps = [number_at(record, "cpu_seconds") for record in run.records]
+    if look_up(run.environment, "accelerator") != "cpu" or None in laps:
+        return [None] * len(laps)
+    return list(itertools.accumulate(lap for lap in laps if lap is not None))
+
+
 def _observe_cell(folder: AblationFolder, cell: Cell) -> Observed:
     stands, run_folder = standing(folder, cell), folder.run(cell.name)
     if not run_folder.metrics.exists():
@@ -111,18 +126,25 @@ def _observe_cell(folder: AblationFolder, cell: Cell) -> Observed:
     times = training_seconds(run.records)
     hosts = look_up(run.environment, "host_names")
     return Observed(
-        cell, stands, _points(run, times, cell), _numbers(run, times), tuple(map(str, hosts)) if hosts else ()
+        cell,
+        stands,
+        _points(run, times, cell),
+        _numbers(run, times),
+        tuple(map(str, hosts)) if hosts else (),
+        read_document_costs(run_folder.held_out_documents),
     )
 
 
 def _points(run: RecordedRun, times: Sequence[float], cell: Cell) -> tuple[Point, ...]:
     found = []
-    for record, seconds in zip(run.records, times, strict=True):
+    cpu_times = training_cpu_seconds(run)
+    for record, seconds, cpu_seconds in zip(run.records, times, cpu_times, strict=True):
         loss, bits = number_at(record, "valid_loss"), number_at(record, "valid_bits_per_byte")
         tokens = number_at(record, "consumed_tokens")
         if loss is None or bits is None or tokens is None or not math.isfinite(bits):
             continue
-        found.append(Point(record["step"], tokens, seconds, tokens * cell.variant.flops_per_token, loss, bits))
+        flops = tokens * cell.variant.flops_per_token
+        found.append(Point(record["step"], tokens, seconds, cpu_seconds, flops, loss, bits))
     return tuple(found)
 
 
@@ -136,6 +158,8 @@ def _numbers(run: RecordedRun, times: Sequence[float]) -> dict[str, float]:
         numbers["peak_memory_bytes"] = max(peaks)
     if times:
         numbers["training_seconds"] = times[-1]
+        if (cpu_seconds := training_cpu_seconds(run)[-1]) is not None:
+            numbers["training_cpu_seconds"] = cpu_seconds
     tokens_per_step = number_at(run.environment, "batch_plan.tokens_per_step")
     if tokens_per_step and "tokens_per_second" in numbers:
         numbers["step_seconds"] = tokens_per_step / numbers["tokens_per_second"]

@@ -14,29 +14,18 @@ from matplotlib.ticker import EngFormatter
 from zhgpt.ablate.comparison import BASES, Comparison
 from zhgpt.ablate.observed import Basis, Observed, Point
 from zhgpt.ablate.plan import Plan
+from zhgpt.ablate.tables import compared_bases
+from zhgpt.report.drawing import STYLE
 
 # Okabe and Ito's colours, which differ for colour-blind readers too; the baseline is black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#8c564b")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 _FEW = 8
 """Curves of fewer evaluations show each of them, from the first on."""
-# Any: matplotlib types these by a literal of every parameter it has.
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "axes.edgecolor": "#9ca3af",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "zhgpt",
-}
 _AXES: dict[Basis, str] = {
     "tokens": "tokens trained on",
     "seconds": "training time (s)",
+    "cpu_seconds": "CPU seconds of training, all ranks",
     "flops": "training FLOPs (active parameters)",
 }
 
@@ -78,7 +67,7 @@ def render(picture: Picture, shown: Shown, kind: Literal["svg", "png"]) -> bytes
     """The picture as SVG or PNG; None when there is nothing to draw."""
     rows = max(len(shown.plan.variants), 3)
     height = min(12.0, 1.2 + 0.42 * rows) if picture.name in ("differences", "breakdown", "speed", "memory") else 4.2
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6 if picture.wide else 5.6, height), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         if not picture.draw(shown, axes):
@@ -115,7 +104,7 @@ def _band(axes: Axes, runs: Sequence[Observed], basis: Basis, name: str, style: 
         for point in run.points:
             by_step.setdefault(point.step, []).append(point)
     columns = [found for _, found in sorted(by_step.items()) if len(found) == len(runs)]
-    if not columns:
+    if not columns or any(getattr(point, basis) is None for column in columns for point in column):
         return []
     places = [fmean(getattr(point, basis) for point in column) for column in columns]
     means = [fmean(point.bits for point in column) for column in columns]
@@ -138,7 +127,7 @@ def _leave_out_the_fall(axes: Axes, shown: Shown) -> None:
 
 
 def _differences(shown: Shown, axes: Axes) -> bool:
-    bases = list(BASES)
+    bases = compared_bases(shown.comparisons)
     drawn = [comparison for comparison in shown.comparisons if comparison.differences]
     for row, comparison in enumerate(drawn):
         for place, basis in enumerate(bases):
@@ -148,10 +137,10 @@ def _differences(shown: Shown, axes: Axes) -> bool:
             interval = difference.interval
             axes.errorbar(
                 interval.mean,
-                row + (place - 1) * 0.22,
+                row + (place - (len(bases) - 1) / 2) * 0.22,
                 xerr=interval.half_width,
                 color=_COLOURS[place],
-                marker="os^"[place],
+                marker="osD^"[place],
                 markersize=5,
                 capsize=3,
                 label=f"at {BASES[basis]}" if row == 0 else None,
@@ -233,6 +222,13 @@ PICTURES: tuple[Picture, ...] = (
         f"{_BAND} Training alone: starting, evaluating and saving are not counted.",
         False,
         _curves("seconds"),
+    ),
+    Picture(
+        "cpu_seconds",
+        "Against CPU-seconds",
+        f"{_BAND} Of all ranks, training alone; hardly changed by other work on the machine.",
+        False,
+        _curves("cpu_seconds"),
     ),
     Picture("flops", "Against FLOPs", f"{_BAND} FLOPs of the active parameters.", False, _curves("flops")),
     Picture(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from megatron_style_data.atomic import atomic_write_json
 from zhgpt.ablate.child import Place
@@ -91,6 +91,7 @@ class Plan:
     indifference: float
     confidence: float
     variants: tuple[PlannedVariant, ...]
+    time: Literal["seconds", "cpu_seconds"] = "seconds"
 
     @property
     def place(self) -> Place:

@@ -59,6 +59,7 @@ def make_plan(grid: Grid, folder: AblationFolder, prober: Prober | None) -> Plan
         hosts=grid.hosts,
         memory_limit_gib=grid.memory_limit_gib,
         constraints=tuple(grid.constraints),
+        time="seconds" if grid.time == "wall_clock" else "cpu_seconds",
         baseline=baseline,
         seeds=grid.seeds,
         indifference=grid.indifference,
@@ -102,6 +103,12 @@ def _draft(grid: Grid, folder: AblationFolder, variant: Variant, prober: Prober 
     """The variant at the length of its own settings, with its micro batch and what a probe measured."""
     candidates: list[int] = []
     decisions = _decide_fitting(grid, folder, variant)
+    if grid.length_constraint is not None and decisions.config.train.batch_ramp:
+        raise SettingError(
+            f"variant {variant.name} has train.batch_ramp, so its steps differ in size and {grid.length_constraint} cannot be "
+            "turned into a number of steps; take constraints: [] and set train.steps of each variant (zhgpt pretrain --dry-run "
+            "shows the tokens of so many steps)"
+        )
     if grid.fits_micro_batch:
         candidates = micro_batches(decisions.plan.global_batch_size, grid.world_size)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from megatron_style_data.atomic import atomic_write_bytes, atomic_write_text
-from zhgpt.ablate.comparison import FEWEST_SEEDS, Comparison, compare
+from zhgpt.ablate.comparison import BASES, FEWEST_SEEDS, Comparison, compare
 from zhgpt.ablate.folder import AblationFolder
 from zhgpt.ablate.observed import Observed, observe
 from zhgpt.ablate.pictures import PICTURES, Shown, render
@@ -137,8 +137,8 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         "is better.",
         f"± is the half width of a {percent} interval by Student's t over the seeds. Differences are paired: variant minus "
         f"{plan.baseline} of the same seed, which has the same first weights where shapes agree and the same samples in the "
-        "same order. Both of a pair are evaluated on the same held-out documents, so that a hard one counts against both; the "
-        "interval is over seeds, and how much the choice of documents matters is not in it.",
+        "same order. Both of a pair are evaluated on the same held-out documents, so that a hard one counts against both. "
+        + _note_on_documents(comparisons),
         f"Fewer than {FEWEST_SEEDS} pairs decide nothing. An interval within ±{plan.indifference:g} bits per byte is called the "
         "same; one that holds zero, or reaches out of that, is not decided.",
     ]
@@ -148,11 +148,11 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
             "change nothing, one would look decided. Confirm a small difference with new seeds."
         )
     if any(
-        "seconds" in comparison.differences and comparison.differences["seconds"].read_early
+        plan.time in comparison.differences and comparison.differences[plan.time].read_early
         for comparison in comparisons
     ):
         notes.append(
-            "At equal wall-clock each pair is read where the faster run ended. The slower one is then in the middle of its "
+            f"At {BASES[plan.time]} each pair is read where the faster run ended. The slower one is then in the middle of its "
             "schedule, its learning rate still high, which counts against it; constraints: [equal_wall_clock] gives each "
             "variant a schedule of its own that ends in time."
         )
@@ -168,6 +168,18 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
     )
     notes += _notes_on_measuring({name for run in runs for name in run.numbers})
     return notes
+
+
+def _note_on_documents(comparisons: Sequence[Comparison]) -> str:
+    widths = [difference.over_documents for each in comparisons for difference in each.differences.values()]
+    known = [width for width in widths if width is not None]
+    if not known:
+        return "The interval is over seeds; how much the choice of documents matters is not in it."
+    rest = "" if len(known) == len(widths) else ", where every run of a pair recorded their costs"
+    return (
+        "How much the choice of documents matters is in the interval, too, as measured over the documents at the end of the "
+        f"runs (by itself ± {min(known):.4f} to {max(known):.4f}){rest}."
+    )
 
 
 def _notes_on_measuring(measured: set[str]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from zhgpt.ablate.comparison import BASES, Comparison, Difference, signed
-from zhgpt.ablate.observed import Observed
+from zhgpt.ablate.observed import Basis, Observed
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.student import Interval, mean_interval
 from zhgpt.config.quantities import count_text, duration_text, share_text
@@ -26,18 +26,28 @@ class Table:
 def result_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> Table:
     """A row a variant: seeds done, final held-out bits per byte, and the differences to the baseline."""
     by_name = {comparison.variant: comparison for comparison in comparisons}
+    bases = compared_bases(comparisons)
     rows = []
     for variant in plan.variants:
         mine = [run for run in runs if run.cell.variant.name == variant.name]
         bits = [run.bits for run in mine if run.bits is not None]
         comparison = by_name.get(variant.name)
         differences = [
-            "baseline" if comparison is None else _difference_text(comparison.differences.get(basis)) for basis in BASES
+            "baseline" if comparison is None else _difference_text(comparison.differences.get(basis)) for basis in bases
         ]
         shown = _interval_text(mean_interval(bits, plan.confidence)) if bits else NOT_MEASURED
         rows.append((variant.name, f"{len(bits)} of {len(mine)}", shown, *differences))
-    heads = ("variant", "seeds", "bits per byte", *(f"Δ at {words}" for words in BASES.values()))
+    heads = ("variant", "seeds", "bits per byte", *(f"Δ at {BASES[basis]}" for basis in bases))
     return Table(heads, tuple(rows))
+
+
+def compared_bases(comparisons: Sequence[Comparison]) -> list[Basis]:
+    """What something is compared at; CPU-seconds are left out where no run has measured them."""
+    return [
+        basis
+        for basis in BASES
+        if basis != "cpu_seconds" or any(basis in comparison.differences for comparison in comparisons)
+    ]
 
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -51,6 +61,7 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "backward_time": ("backward", share_text),
     "update_time": ("update", share_text),
     "training_seconds": ("training time", duration_text),
+    "training_cpu_seconds": ("CPU time", duration_text),
 }
 """What a run costs: the column's head and how a number of it is written."""
 
@@ -122,11 +133,22 @@ def results_csv(runs: Sequence[Observed]) -> str:
 def curves_csv(runs: Sequence[Observed]) -> str:
     """One line an evaluation."""
     rows = [
-        [run.cell.variant.name, run.cell.seed, at.step, at.tokens, at.seconds, at.flops, at.loss, at.bits]
+        [
+            run.cell.variant.name,
+            run.cell.seed,
+            at.step,
+            at.tokens,
+            at.seconds,
+            at.cpu_seconds,
+            at.flops,
+            at.loss,
+            at.bits,
+        ]
         for run in runs
         for at in run.points
     ]
-    head = ["variant", "seed", "step", "tokens", "training_seconds", "flops", "valid_loss", "valid_bits_per_byte"]
+    head = ["variant", "seed", "step", "tokens", "training_seconds", "cpu_seconds", "flops", "valid_loss"]
+    head.append("valid_bits_per_byte")
     return _csv(head, rows)
 
 

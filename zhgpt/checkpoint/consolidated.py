@@ -22,6 +22,7 @@ from zhgpt.checkpoint.layout import (
     verify_checkpoint,
     verify_files,
 )
+from zhgpt.config.model_shape import fill_options
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, MissingInputError
 from zhgpt.model.moe.names import canonical_parts
@@ -57,7 +58,7 @@ def saved_model(path: Path) -> ModelSection:
     folder = find_checkpoint(Path(path)).path
     files = read_manifest(folder)
     raise_problems(folder, verify_files(folder, {TRAIN_STATE: files[TRAIN_STATE]}))
-    return ModelSection(**read_train_state(folder)["model"])
+    return fill_options(ModelSection(**read_train_state(folder)["model"]))
 
 
 def load_consolidated(path: Path) -> Consolidated:
@@ -83,7 +84,7 @@ def load_consolidated(path: Path) -> Consolidated:
         weights = read_weights(folder.path, state)
     return Consolidated(
         state_dict=weights,
-        model=ModelSection(**state["model"]),
+        model=fill_options(ModelSection(**state["model"])),
         tokenizer_dir=tokenizer_dir,
         probe_tokens=probe["tokens"],
         probe_logits=probe["logits"],

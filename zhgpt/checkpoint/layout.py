@@ -108,6 +108,12 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
+def manifest_hash(folder: Path) -> str:
+    """The hash of a complete checkpoint's manifest, and so of all its files: what names it beyond doubt."""
+    complete: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+    return str(complete["manifest_xxh3_128"])
+
+
 def verify_files(folder: Path, files: dict[str, dict[str, Any]], part: int = 0, parts: int = 1) -> list[str]:
     """Sentences about files whose size or hash is wrong; checks every ``parts``-th file from ``part`` on."""
     problems = []

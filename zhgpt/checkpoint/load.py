@@ -21,7 +21,10 @@ from zhgpt.errors import BadDataError
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-OPTIMIZER_SETTINGS = ("betas", "eps", "weight_decay")
+OPTIMIZER_SETTINGS = (
+    *("betas", "eps", "weight_decay", "peak_learning_rate", "rate_factor"),
+    *("momentum", "nesterov", "newton_schulz_steps"),
+)
 
 
 def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
@@ -42,8 +45,10 @@ def choose_checkpoint(checkpoints: Path, resume: str) -> StepFolder | None:
     return find_checkpoint(Path(resume))
 
 
-def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> dict[str, Any]:
-    """Verifies every file (shared out over the ranks) and that this run may go on from it.
+def check_checkpoint(
+    folder: StepFolder, present: TrainState, ranks: Ranks, *, to_branch: bool = False
+) -> dict[str, Any]:
+    """Verifies every file (shared out over the ranks) and that this run may go on from it, or begin as a branch of it.
 
     Returns:
         The saved ``train_state.json``.
@@ -55,16 +60,16 @@ def check_checkpoint(folder: StepFolder, present: TrainState, ranks: Ranks) -> d
     problems = ranks.gather(verify_files(folder.path, files, ranks.rank, ranks.world_size))
     raise_problems(folder.path, [sentence for part in problems for sentence in part])
     saved = read_train_state(folder.path)
-    check_resumable(saved, present, str(folder.path))
+    check_resumable(saved, present, str(folder.path), to_branch=to_branch)
     return saved
 
 
 def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int) -> None:
     """Puts weights and optimizer state of a verified checkpoint into the engine; settings stay those of this start.
 
-    DeepSpeed restores betas, eps, weight decay and (ZeRO 1-2) the clipping bound with the state. A user who changes one
-    of them and resumes means the new value, so they are put back. What was saved at another ``ep_size`` DeepSpeed cannot
-    load: :mod:`zhgpt.checkpoint.regroup` does.
+    DeepSpeed restores betas, eps, weight decay, momentum and (ZeRO 1-2) the clipping bound with the state. A user who
+    changes one of them and resumes means the new value, so they are put back. What was saved at another ``ep_size``
+    DeepSpeed cannot load: :mod:`zhgpt.checkpoint.regroup` does.
 
     Args:
         engine: fresh from ``deepspeed.initialize``.
@@ -75,7 +80,9 @@ def load_checkpoint(engine: "DeepSpeedEngine", folder: StepFolder, ep_size: int)
         BadDataError: there is nothing to load, or not all.
         SettingError: it cannot be loaded at this ``ep_size``.
     """
-    settings = [{name: group[name] for name in OPTIMIZER_SETTINGS} for group in engine.optimizer.param_groups]
+    settings = [
+        {name: group[name] for name in OPTIMIZER_SETTINGS if name in group} for group in engine.optimizer.param_groups
+    ]
     clipping = getattr(engine.optimizer, "clip_grad", None)
     saved = read_train_state(folder.path)
     if saved.get("ep_size", 1) == ep_size:

@@ -41,6 +41,7 @@ def save_checkpoint(
     probe: dict[str, torch.Tensor],
     ranks: Ranks,
     keep_last: int,
+    keep_step: int | None = None,
 ) -> Path:
     """Saves one checkpoint; reached by all ranks.
 
@@ -51,6 +52,7 @@ def save_checkpoint(
         probe: ``tokens`` (B, S) int64 and ``logits`` (B, S, vocab_size) fp32 of this engine, for checking exports.
         ranks: all ranks.
         keep_last: complete checkpoints to keep; older ones are deleted after this one is committed.
+        keep_step: the step of one that is kept however old it is.
 
     Returns:
         The committed folder.
@@ -67,7 +69,7 @@ def save_checkpoint(
     files = {name: entry for part in hashes for name, entry in part.items()}
     _together(ranks, "commit", saving, lambda: _commit(saving, final, files, state, probe) if ranks.is_first else None)
     if ranks.is_first:
-        delete_old(checkpoints, keep_last)
+        delete_old(checkpoints, keep_last, keep_step)
     return final
 
 
@@ -172,7 +174,7 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)  # what a busy file system keeps is swept by the next deletion
 
 
-def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int) -> list[str]:
+def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int, keep_step: int | None = None) -> list[str]:
     """Makes ``checkpoints`` ready for a run that goes on after ``resumed_step``; rank 0 alone, before the first step.
 
     Half-written checkpoints are cleared. Complete ones of later steps belong to a future that this run will write anew:
@@ -191,13 +193,15 @@ def prepare_folder(checkpoints: Path, resumed_step: int, keep_last: int) -> list
             aside.parent.mkdir(exist_ok=True)
             later.path.rename(aside)
             moved.append(later.path.name)
-    delete_old(checkpoints, keep_last)
+    delete_old(checkpoints, keep_last, keep_step)
     return moved
 
 
-def delete_old(checkpoints: Path, keep_last: int) -> None:
-    """Deletes all but the newest ``keep_last`` complete checkpoints, and what an interrupted deletion left."""
+def delete_old(checkpoints: Path, keep_last: int, keep_step: int | None = None) -> None:
+    """Deletes all but the newest ``keep_last`` complete checkpoints and that of ``keep_step``, and what an interrupted
+    deletion left."""
     for leftover in checkpoints.glob(f"step-*{DELETING_SUFFIX}"):
         shutil.rmtree(leftover, ignore_errors=True)
     for old in list_complete(checkpoints)[: -max(1, keep_last)]:
-        _delete(old.path)
+        if old.step != keep_step:
+            _delete(old.path)

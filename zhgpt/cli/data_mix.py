@@ -58,7 +58,7 @@ def _of_config(path: Path, overrides: list[str]) -> "TrainingData":
 
     config = load_run_config(path, overrides)
     plan = plan_batch(config, 1)  # the global batch is the same for any number of ranks
-    return read_training_data(config.data, steps=plan.steps, global_batch_size=plan.global_batch_size)
+    return read_training_data(config.data, steps=plan.steps, samples_before=plan.samples_before)
 
 
 def _of_words(
@@ -82,7 +82,7 @@ def _of_words(
         raise SettingError("\n".join(problems))
     sizes = [load_manifest(source.data).splits["train"].tokens for source in blend]
     wanted = sum(sizes) if tokens is None else _count(tokens)
-    return read_training_data(section, steps=-(-wanted // length), global_batch_size=1)
+    return read_training_data(section, steps=-(-wanted // length), samples_before=lambda step: step)
 
 
 def _source(word: str) -> "BlendSource":
@@ -125,8 +125,8 @@ def _print_mix(data: "TrainingData") -> None:
     bounds = [*(phase.first_sample for phase in data.schedule.phases), data.samples]
     if len(bounds) == 2:
         return
-    for first, end in itertools.pairwise(bounds):
-        typer.echo(f"from step {first // data.samples_per_step:,} (sample {first:,}), {end - first:,} samples:")
+    for step, (first, end) in zip(data.phase_steps, itertools.pairwise(bounds), strict=True):
+        typer.echo(f"from step {step:,} (sample {first:,}), {end - first:,} samples:")
         _print_readings(data.readings(first, end))
 
 

@@ -4,10 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -58,6 +58,9 @@ class _Words:
 
 @contextmanager
 def _bar(words: _Words) -> Iterator[Tell]:
+    from rich.console import Console  # here, because only a terminal has a bar
+    from rich.progress import BarColumn, Progress, TextColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=Console(), transient=True) as bar:
         tasks: dict[str, TaskID] = {}

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "corpus": ("zhgpt.cli.corpus", "app", "Read corpora as they are, clean them, find duplicates."),
     "tokenizer": ("zhgpt.cli.tokenizer", "app", "Train a tokenizer and look at what it does."),
     "data": ("zhgpt.cli.data", "app", "Build, verify, inspect and adopt indexed datasets."),
+    "plan": ("zhgpt.cli.plan", "app", "What your hours can buy, or what a run will take and give, before it starts."),
     "pretrain": ("zhgpt.cli.pretrain", "command", "Train, with one process a GPU on this host (or one of several)."),
     "ablate": ("zhgpt.cli.ablate", "command", "Answer a question by a grid of runs, here or on Slurm."),
     "generate": ("zhgpt.cli.generate", "command", "Continue a prompt with an exported model."),

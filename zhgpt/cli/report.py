@@ -17,6 +17,11 @@ def command(
     ] = None,
 ) -> None:
     """Make a run's report.html: one file that works offline."""
+    from zhgpt.health.telling import summary_lines
+    from zhgpt.report.page import findings_in
+    from zhgpt.report.recorded_run import read_run
     from zhgpt.report.write import write_report
 
     typer.echo(write_report(run, output, plots))
+    for line in summary_lines(findings_in(read_run(run))):
+        typer.echo(line)

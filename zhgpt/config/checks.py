@@ -2,17 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from zhgpt.config.architecture_checks import architecture_problems, position_embedding_of
 from zhgpt.config.data_checks import data_problems
 from zhgpt.config.moe_checks import moe_problems
+from zhgpt.config.optim_groups import optim_problems
+from zhgpt.config.schedule_checks import schedule_problems
 
 if TYPE_CHECKING:
     from zhgpt.config.schema import ModelSection, RunConfig
-
-ONLY_FOR: dict[str, tuple[str, ...]] = {
-    "rope_theta": ("llama", "qwen3"),
-    "rms_norm_eps": ("llama", "qwen3"),
-    "layer_norm_epsilon": ("gpt2",),
-}
 
 
 def cross_section_problems(config: "RunConfig") -> list[str]:
@@ -25,16 +22,14 @@ def cross_section_problems(config: "RunConfig") -> list[str]:
         *_expert_parallel_problems(config),
         *_recomputation_problems(config),
         *_kernel_problems(config),
+        *schedule_problems(config),
+        *_spike_problems(config),
+        *optim_problems(config),
     ]
 
 
 def _batch_problems(config: "RunConfig") -> list[str]:
     train = config.train
-    if train.global_batch_tokens is None and train.global_batch_size is None:
-        return [
-            "train.global_batch_tokens is missing: give the tokens of an optimizer step (or its sequences as "
-            "train.global_batch_size)"
-        ]
     if train.global_batch_tokens is not None and train.global_batch_size is not None:
         return [
             f"train.global_batch_tokens {train.global_batch_tokens} and train.global_batch_size "
@@ -104,9 +99,18 @@ def _expert_parallel_problems(config: "RunConfig") -> list[str]:
     ]
 
 
+def _spike_problems(config: "RunConfig") -> list[str]:
+    if config.health.on_spike == "roll_back" and config.data.order == "megatron":
+        return [
+            "health.on_spike roll_back reads samples past the run's planned ones, and data.order megatron has none: its order "
+            "depends on how many there are; take data.order index_free, or health.on_spike skip"
+        ]
+    return []
+
+
 def model_problems(model: "ModelSection", sequence_length: int) -> list[str]:
     """What is wrong with the model's shape, whether or not its open values are filled in."""
-    problems = [*_head_problems(model), *_other_type_problems(model), *moe_problems(model)]
+    problems = [*_head_problems(model), *architecture_problems(model), *moe_problems(model)]
     if model.max_position_embeddings is not None and model.max_position_embeddings < sequence_length:
         problems.append(
             f"model.max_position_embeddings {model.max_position_embeddings} is less than data.sequence_length "
@@ -126,42 +130,17 @@ def _head_problems(model: "ModelSection") -> list[str]:
         )
     elif head_dim is None:
         head_dim = hidden // heads
-    if model.model_type != "gpt2" and head_dim is not None and head_dim % 2:
+    if position_embedding_of(model) == "rope" and head_dim is not None and head_dim % 2:
         problems.append(
             f"model.head_dim {head_dim} is odd: rotary positions ({model.model_type}) turn pairs of values; "
             f"take {head_dim + 1}"
         )
-    if kv_heads is not None and model.model_type != "gpt2" and heads % kv_heads:
+    if kv_heads is not None and position_embedding_of(model) == "rope" and heads % kv_heads:
         fitting = ", ".join(str(count) for count in range(1, heads + 1) if heads % count == 0)
         problems.append(
             f"model.num_attention_heads {heads} is not a multiple of model.num_key_value_heads {kv_heads}; "
             f"{heads} heads can share {fitting}"
         )
-    return problems
-
-
-def _other_type_problems(model: "ModelSection") -> list[str]:
-    """Settings that say something while the architecture has no place for them."""
-    problems = []
-    for name, model_types in ONLY_FOR.items():
-        value, default = getattr(model, name), type(model).model_fields[name].default
-        if model.model_type not in model_types and value != default:
-            problems.append(
-                f"model.{name} {value} has no effect in {model.model_type} (only in "
-                f"{' and '.join(model_types)}); leave it out"
-            )
-    if model.model_type == "gpt2":
-        heads, kv_heads, hidden = model.num_attention_heads, model.num_key_value_heads, model.hidden_size
-        if kv_heads is not None and kv_heads != heads:
-            problems.append(
-                f"model.num_key_value_heads {kv_heads}: gpt2 has no grouped-query attention, it would "
-                f"have to be {heads}; leave it out or take llama or qwen3"
-            )
-        if model.head_dim is not None and model.head_dim * heads != hidden:
-            problems.append(
-                f"model.head_dim {model.head_dim}: gpt2 has hidden_size / num_attention_heads = {hidden} / "
-                f"{heads}; leave it out"
-            )
     return problems
 
 

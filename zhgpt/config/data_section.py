@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from zhgpt.config.section import Real, Section, Switch, Whole
+from zhgpt.config.stage_sections import ShortRowsStage
 
 
 class BlendSource(Section):
@@ -55,6 +56,9 @@ class DataSection(Section):
     """Other weights of the blend from some step on: a curriculum, better text at the end."""
     sequence_length: Whole = Field(default=1024, ge=2)
     """Tokens a sample feeds to the model."""
+    sequence_length_warmup: tuple[ShortRowsStage, ...] = ()
+    """Short rows first: at the start of the run each sample is cut into several rows of a divisor of sequence_length, up to a
+    step or a number of tokens. Which samples a step consumes does not change."""
     packing: Literal["concatenate", "best_fit"] = "concatenate"
     """How documents are put into samples: `concatenate` cuts one long text, nothing is padded, nothing is cut away;
     `best_fit` keeps documents whole that fit a sample, and pads a little."""

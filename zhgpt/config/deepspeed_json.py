@@ -66,6 +66,10 @@ def compose_deepspeed_config(
     }
     if stage > 0:
         composed["data_types"] = {"grad_accum_dtype": "fp32"}
+        if config.optim.name == "muon":
+            composed["zero_allow_untested_optimizer"] = (
+                True  # ours; DeepSpeed's own Muon clips what it has orthogonalised
+            )
     if is_optimizer_offloaded(ds_json):
         # DeepSpeed otherwise refuses any optimizer of ours but DeepSpeedCPUAdam.
         composed["zero_force_ds_cpu_optimizer"] = False
@@ -136,6 +140,11 @@ def composition_notes(config: RunConfig, ds_json: Mapping[str, Any]) -> list[str
         notes.append("ZeRO-0 with bf16 runs as fp32 weights under torch autocast; ds_configs/zero1.json is plain bf16")
     if bf16 and stage == 1 and offload_device(ds_json, "offload_optimizer") != "cpu":
         notes.append("ZeRO-1 with bf16 and fp32 gradient accumulation runs in DeepSpeed's BF16_Optimizer")
+    if config.optim.name == "muon":
+        notes.append(
+            "Muon steps the matrices of attention and feed-forward layers, AdamW the rest; gradients are clipped by their "
+            "global norm before they are orthogonalised"
+        )
     return notes
 
 

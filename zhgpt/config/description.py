@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zhgpt.config.advice import RunNumbers, SourceReading
+from zhgpt.config.architecture_checks import position_embedding_of, query_key_norm_of
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.deepspeed_json import zero_stage
+from zhgpt.config.derived import peak_learning_rate, warmup_steps
 from zhgpt.config.moe_checks import experts_in
+from zhgpt.config.optim_groups import describe_optimizer
 from zhgpt.config.quantities import count_text
+from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import ModelSection, RunConfig
 
 
@@ -50,9 +54,11 @@ def run_facts(
     numbers: RunNumbers,
 ) -> dict[str, str]:
     """One line a subject, by name: model, parameters, compute, batch, length, data, optimizer, schedule, precision."""
+    options = describe_options(model, config.train.z_loss_coef)
     experts = describe_experts(model, config.train.ep_size)
     facts = {
         "model": describe_model(model),
+        **({"options": options} if options else {}),
         **({"experts": experts} if experts else {}),
         "parameters": f"{numbers.parameters:,} ({count_text(numbers.parameters)}): "
         f"{count_text(numbers.embedding_parameters)} in tables, "
@@ -61,7 +67,8 @@ def run_facts(
         "compute": f"{numbers.flops_per_token:.3g} FLOPs a token, {numbers.flops_per_token * plan.tokens_per_step:.3g} "
         f"a step, {numbers.flops_per_token * plan.total_tokens:.3g} in all",
         "batch": describe_batch(plan),
-        "length": f"{plan.steps:,} steps × {plan.tokens_per_step:,} tokens = {count_text(plan.total_tokens)} tokens = "
+        **describe_stages(plan),
+        "length": f"{describe_length(plan)} = {count_text(plan.total_tokens)} tokens = "
         f"{plan.total_tokens / numbers.active:.3g} tokens {'an active' if model.moe else 'a'} parameter",
     }
     if numbers.sources and numbers.train_tokens is not None:
@@ -72,13 +79,9 @@ def run_facts(
             f"{config.data.train}: {numbers.train_tokens:,} tokens to train on, read "
             f"{plan.total_tokens / numbers.train_tokens:.3g} times"
         )
-    optim = config.optim
-    clipping = f"gradients clipped at {optim.gradient_clipping:g}" if optim.gradient_clipping else "no clipping"
-    facts["optimizer"] = (
-        f"{optim.name}, learning rate {optim.learning_rate:g}, betas {optim.betas[0]:g} {optim.betas[1]:g}, "
-        f"weight decay {optim.weight_decay:g}, {clipping}"
-    )
-    facts["schedule"] = describe_schedule(config)
+    rate = peak_learning_rate(config, plan, numbers.non_embedding)
+    facts["optimizer"] = describe_optimizer(config.optim.model_copy(update={"learning_rate": rate}))
+    facts["schedule"] = describe_schedule(config, plan)
     recomputed = len(config.train.layers_to_recompute(model.num_hidden_layers))
     checkpointing = (
         f", activation checkpointing of {recomputed} of {model.num_hidden_layers} layers" if recomputed else ""
@@ -105,6 +108,32 @@ def describe_batch(plan: BatchPlan) -> str:
     )
 
 
+def describe_stages(plan: BatchPlan) -> dict[str, str]:
+    """One line a stage where batch or rows change on the way, named by its steps; nothing where they do not."""
+    stages = plan.reached_stages
+    if len(stages) == 1 and stages[0] == plan.stages[-1]:
+        return {}
+    ends = [*(stage.first_step for stage in stages[1:]), plan.steps]
+    lines = {}
+    for stage, end in zip(stages, ends, strict=True):
+        rows = plan.sequence_length // stage.sequence_length
+        cut = f", each cut into {rows} rows of {stage.sequence_length:,}" if rows > 1 else ""
+        tokens = plan.tokens_before(end) - plan.tokens_before(stage.first_step)
+        lines[f"  steps {stage.first_step:,} to {end - 1:,}"] = (
+            f"micro {plan.micro_batch_size} × accumulation {stage.gradient_accumulation_steps} × ranks "
+            f"{plan.data_parallel_size} = {stage.global_batch_size} sequences{cut}: samples {stage.first_sample:,} to "
+            f"{plan.samples_before(end) - 1:,}, {count_text(tokens)} tokens"
+        )
+    return lines
+
+
+def describe_length(plan: BatchPlan) -> str:
+    """The steps of a run, times their tokens where all have as many."""
+    if len({stage.global_batch_size for stage in plan.reached_stages}) > 1:
+        return f"{plan.steps:,} steps"
+    return f"{plan.steps:,} steps × {plan.total_tokens // plan.steps:,} tokens"
+
+
 def describe_model(model: ModelSection) -> str:
     """A resolved model in one line."""
     shared = (
@@ -117,6 +146,35 @@ def describe_model(model: ModelSection) -> str:
         f"{model.model_type}: {model.num_hidden_layers} layers of {model.hidden_size}, {heads}, feed-forward "
         f"{model.intermediate_size}, {vocabulary}"
     )
+
+
+RESIDUAL_INITS = {
+    "by_depth": "projections into the residual stream begin smaller by depth",
+    "plain": "projections into the residual stream begin as any matrix",
+    "zero": "projections into the residual stream begin at zero",
+}
+
+
+def describe_options(model: ModelSection, z_loss_coef: float) -> str:
+    """What is otherwise than the model type has it, in one line; empty for nothing."""
+    usual = type(model)(model_type=model.model_type)
+    parts = []
+    if position_embedding_of(model) != position_embedding_of(usual):
+        parts.append("rotary positions")
+    if model.rope_theta != usual.rope_theta:
+        parts.append(f"rope theta {model.rope_theta:g}")
+    if model.rope_scaling is not None:
+        parts.append(f"rope scaling {model.rope_scaling.rope_type} × {model.rope_scaling.factor:g}")
+    if query_key_norm_of(model) != query_key_norm_of(usual):
+        parts.append(f"queries and keys {'normalised' if model.use_qk_norm else 'not normalised'}")
+    parts += ["embedding norm"] * model.embedding_norm
+    if model.residual_init in RESIDUAL_INITS:
+        parts.append(RESIDUAL_INITS[model.residual_init])
+    if model.mup_base_width is not None:
+        ratio = model.hidden_size / model.mup_base_width
+        parts.append(f"muP from width {model.mup_base_width} (× {ratio:g}: matrices' learning rate / {ratio:g})")
+    parts += [f"z-loss {z_loss_coef:g}"] * bool(z_loss_coef)
+    return "; ".join(parts)
 
 
 def describe_experts(model: ModelSection, ep_size: int) -> str:
@@ -139,13 +197,18 @@ def describe_experts(model: ModelSection, ep_size: int) -> str:
     )
 
 
-def describe_schedule(config: RunConfig) -> str:
+def describe_schedule(config: RunConfig, plan: BatchPlan) -> str:
     """The learning rate's course in one line."""
     schedule, steps = config.schedule, config.train.steps
-    start = f"{schedule.name}, warm-up {schedule.warmup_steps:,} steps"
+    if schedule.name == "range_test":
+        return f"range test: from {schedule.minimum_ratio:g} of the peak up to it at step {steps:,}"
+    start = f"{schedule.name}, warm-up {warmup_steps(config, plan):,} steps"
     if schedule.name == "constant":
         return start
     end = f"down to {schedule.minimum_ratio:g} of the peak"
     if schedule.name == "wsd":
-        return f"{start}, the last {max(1, round(steps * schedule.decay_fraction)):,} of {steps:,} steps {end}"
+        branch = branch_step(config)
+        decay = schedule.decay_steps(steps) if branch is None else steps - branch
+        shape = "" if schedule.decay_shape == "linear" else " as 1 - sqrt"
+        return f"{start}, the last {decay:,} of {steps:,} steps {end}{shape}"
     return f"{start}, then {end} at step {steps:,}"

@@ -1,5 +1,6 @@
 """Fills in what a model's section left open."""
 
+from zhgpt.config.architecture_checks import position_embedding_of, query_key_norm_of
 from zhgpt.config.checks import model_problems
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.config.schema import ModelSection, RunConfig
@@ -29,7 +30,7 @@ def resolve_model(config: RunConfig, vocab_size: int) -> ModelSection:
         raise SettingError("\n".join(problems))
     heads, hidden = model.num_attention_heads, model.hidden_size
     intermediate = model.intermediate_size or default_intermediate_size(model.model_type, hidden)
-    return model.model_copy(
+    return fill_options(model).model_copy(
         update={
             "vocab_size": model.vocab_size or vocab_size,
             "num_key_value_heads": model.num_key_value_heads or heads,
@@ -38,6 +39,13 @@ def resolve_model(config: RunConfig, vocab_size: int) -> ModelSection:
             "max_position_embeddings": model.max_position_embeddings or config.data.sequence_length,
             "moe": _resolve_moe(model.moe, intermediate),
         }
+    )
+
+
+def fill_options(model: ModelSection) -> ModelSection:
+    """The section with those options filled in that the model type decides: also one saved before there were any."""
+    return model.model_copy(
+        update={"position_embedding": position_embedding_of(model), "use_qk_norm": query_key_norm_of(model)}
     )
 
 

@@ -11,7 +11,7 @@ RUN_CONFIG_OWNS: dict[str, str] = {
     "torch_autocast": "train.precision",
     "data_types": "train.precision; gradients are always accumulated in fp32",
     "optimizer": "optim.name, optim.learning_rate, optim.betas, optim.eps and optim.weight_decay",
-    "scheduler": "schedule.name and schedule.warmup_steps",
+    "scheduler": "schedule.name, schedule.warmup_steps or schedule.warmup_tokens",
     "activation_checkpointing": "train.activation_checkpointing",
     "tensorboard": "log.tensorboard",
     "wandb": "log.wandb",
@@ -20,6 +20,7 @@ RUN_CONFIG_OWNS: dict[str, str] = {
     "seed": "run.seed",
     "vocabulary_size": "model.vocab_size",
     "checkpoint": "checkpoint.every_steps and checkpoint.keep_last",
+    "expert_parallel": "model.moe and train.ep_size",
 }
 """Key of DeepSpeed's JSON -> the RunConfig key to use instead."""
 
@@ -29,12 +30,11 @@ REFUSED_IN_JSON: dict[str, str] = {
     "comet": "its monitor is not wired in; use log.tensorboard, log.swanlab or log.wandb",
     "compile": "DeepCompile is not supported",
     "compression_training": "it is gone from DeepSpeed",
-    "curriculum_learning": "it is gone from DeepSpeed, and the order of the samples depends on run.seed alone",
+    "curriculum_learning": "it is gone from DeepSpeed; data.sequence_length_warmup begins with short rows",
     "data_efficiency": "the order of the samples depends on run.seed alone",
     "dataloader_drop_last": "DeepSpeed does not load the data here",
     "elasticity": "it is gone from DeepSpeed",
     "eigenvalue": "it is gone from DeepSpeed",
-    "expert_parallel": "mixture of experts is not supported",
     "gradient_allreduce_op": "gradients are averages over the global batch, always",
     "graph_harvesting": "it is gone from DeepSpeed",
     "hybrid_engine": "it belongs to reinforcement learning, not to pretraining",
@@ -47,9 +47,9 @@ REFUSED_IN_JSON: dict[str, str] = {
     "sparse_attention": "it is gone from DeepSpeed",
     "sparse_gradients": "it is gone from DeepSpeed",
     "tensor_parallel": "tensor parallelism is not supported",
-    "use_data_before_expert_parallelism": "mixture of experts is not supported",
+    "use_data_before_expert_parallelism": "ranks that share experts are consecutive (train.ep_size)",
     "weight_quantization": "it belongs to inference",
-    "zero_allow_untested_optimizer": "every optimizer of optim.name is one that DeepSpeed has tested under ZeRO",
+    "zero_allow_untested_optimizer": "it is set where optim.name is an optimizer of our own (muon)",
     "zero_force_ds_cpu_optimizer": "it is set whenever the optimizer is offloaded",
 }
 """Keys of DeepSpeed's JSON that neither side may set, with the reason."""
@@ -63,7 +63,7 @@ REFUSED_ZERO_KEYS: dict[str, str] = {
     "legacy_stage1": "the old ZeRO stage 1 is gone from DeepSpeed",
     "load_from_fp32_weights": "a resumed run must take its fp32 weights from the checkpoint",
     "pipeline_loading_checkpoint": "pipeline parallelism is not supported",
-    "save_muon_momentum_buffer_in_memory": "it concerns the Muon optimizer; optim.name is adamw",
+    "save_muon_momentum_buffer_in_memory": "it concerns DeepSpeed's own Muon, which is not used; optim.name=muon is ours",
     "stage3_gather_fp16_weights_on_model_save": "deprecated; use stage3_gather_16bit_weights_on_model_save",
     "zenflow": "it replaces the optimizer step, which is not supported",
     "mics_shard_size": "it is gone from DeepSpeed",

@@ -195,13 +195,15 @@ def unknown_key_sentence(key: str) -> str:
 
 
 def _near_keys(key: str, last: str) -> list[str]:
-    """Up to two settings whose dotted name, or whose own name, resembles the key."""
+    """Up to two settings of the same own name, or else whose dotted or own name resembles the key."""
     keys = dotted_keys()
     same_name = [candidate for candidate in keys if candidate.rpartition(".")[2] == last]
+    if same_name:
+        return same_name[:2]
     by_name = {candidate.rpartition(".")[2]: candidate for candidate in reversed(keys)}
     near = difflib.get_close_matches(key, keys, n=2, cutoff=0.75)
     near += [by_name[name] for name in difflib.get_close_matches(last, list(by_name), n=2, cutoff=0.75)]
-    return list(dict.fromkeys(same_name + near))[:2]
+    return list(dict.fromkeys(near))[:2]
 
 
 def _listing(section: str) -> str:

@@ -20,6 +20,9 @@ from zhgpt.config.section import Section
 from zhgpt.config.zero_keys import DEEPSPEED_OWNS, ZERO_KEYS, Key
 from zhgpt.errors import MissingInputError, SettingError
 
+ALSO_WORDS: dict[str, str] = {"optim.learning_rate": "number > 0, `auto`"}
+"""Settings that take a word in place of a number."""
+
 DERIVED_DEFAULTS: dict[str, str] = {"schedule.warmup_steps": "2 % of `train.steps`"}
 """Settings that are filled in while loading."""
 
@@ -44,7 +47,7 @@ def settings_table() -> str:
 def _setting_rows(key: str, field: FieldInfo) -> list[str]:
     """The row of a setting; where it is a section or a list of sections, also those of the keys below."""
     meaning = " ".join((field.description or "").split())
-    rows = [f"| `{key}` | {_type_text(field)} | {_default_text(key, field)} | {meaning} |"]
+    rows = [f"| `{key}` | {ALSO_WORDS.get(key) or _type_text(field)} | {_default_text(key, field)} | {meaning} |"]
     below = inner_section(field.annotation)
     place = f"{key}[]" if is_list(field.annotation) else key
     for name, inner in (below.model_fields if below else {}).items():

@@ -6,14 +6,18 @@ profilers) is not here; `zhgpt.config.ownership` says which side owns what. Read
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from zhgpt.config.checks import cross_section_problems
 from zhgpt.config.data_section import DataSection
+from zhgpt.config.health_section import HealthSection
 from zhgpt.config.moe_section import MoeSection
-from zhgpt.config.section import Real, Section, Switch, Whole
+from zhgpt.config.rope_section import RopeScalingSection
+from zhgpt.config.schedule_section import ScheduleSection
+from zhgpt.config.section import RateOrAuto, Real, Section, Switch, Whole
+from zhgpt.config.stage_sections import BatchRampStage
 from zhgpt.config.values import check_run_name, default_warmup_steps
 
 DEFAULT_PROMPTS = ("村民们都很高兴，在", "中国的历史", "有一天，他对我说：“", "根据本法的规定，")
@@ -65,14 +69,31 @@ class ModelSection(Section):
     multiple of 64 (SwiGLU has three matrices instead of two)."""
     max_position_embeddings: Whole | None = Field(default=None, gt=0)
     """Longest sequence the model is declared for. Left out: data.sequence_length."""
+    position_embedding: Literal["learned", "rope"] | None = None
+    """How positions enter: a learned vector each, or rotated queries and keys. Left out: learned for gpt2, else rope. gpt2
+    with rope exports as Starcoder2ForCausalLM."""
     rope_theta: Real = Field(default=10000.0, gt=0)
-    """Base of the rotary position embedding (llama, qwen3)."""
+    """Base of rotary positions."""
+    rope_scaling: RopeScalingSection | None = None
+    """Scaling of rotary positions for sequences longer than the original ones (docs/architecture_options.md). Left out: none."""
+    use_qk_norm: Switch | None = None
+    """Whether queries and keys are RMS-normalised per head. Left out: true for qwen3, else false. llama with it is qwen3 and
+    exports so, and the other way round; gpt2 with it exports to no class."""
     rms_norm_eps: Real = Field(default=1e-6, gt=0)
     """Epsilon of RMSNorm (llama, qwen3)."""
     layer_norm_epsilon: Real = Field(default=1e-5, gt=0)
     """Epsilon of LayerNorm (gpt2)."""
     initializer_range: Real = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights."""
+    residual_init: Literal["scaled", "by_depth", "plain", "zero"] = "scaled"
+    """First weights of the two matrices of a layer that write into the residual stream: all over sqrt(2 x layers) (GPT-2);
+    layer n's over sqrt(2 n), so that deeper layers begin smaller; like any matrix; zero, so that each layer begins as none."""
+    embedding_norm: Switch = False
+    """Whether the tokens' vectors are normalised as they enter. The export folds it into the table, so that a tied output
+    layer becomes a table of its own there."""
+    mup_base_width: Whole | None = Field(default=None, gt=0)
+    """hidden_size at which learning rate and initializer_range were found; wider models take them over, with first weights,
+    rates and logits scaled by width (muP, docs/architecture_options.md). Left out: no scaling by width."""
     tie_word_embeddings: Switch = True
     """Whether the output layer shares the embedding's weights."""
     attention_backend: Literal["auto", "reference", "sdpa", "blocked", "flash2", "torch_varlen"] = "auto"
@@ -91,18 +112,42 @@ class ModelSection(Section):
 class OptimSection(Section):
     """The optimizer."""
 
-    name: Literal["adamw"] = "adamw"
-    """Optimizer."""
-    learning_rate: Real = Field(default=6e-4, gt=0)
-    """Peak learning rate, reached after the warm-up."""
+    name: Literal["adamw", "muon"] = "adamw"
+    """Optimizer: AdamW for all parameters, or Muon for the matrices of attention and feed-forward layers and AdamW for the
+    rest (docs/optimizers.md)."""
+    learning_rate: RateOrAuto = "auto"
+    """Peak learning rate, reached after the warm-up; `auto`: what a published fit gives for this model's size and this
+    run's length (docs/schedules.md), shown at the start. Muon's step is scaled so that AdamW's rate serves it too."""
+    muon_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of the matrices that Muon steps. Left out: optim.learning_rate."""
+    embedding_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of the tables of tokens and positions. Left out: optim.learning_rate."""
+    head_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of an untied output layer. Left out: optim.learning_rate."""
+    vector_learning_rate: Real | None = Field(default=None, gt=0)
+    """Peak learning rate of norms and biases. Left out: optim.learning_rate."""
     betas: tuple[Real, Real] = (0.9, 0.95)
     """Decay rates of Adam's first and second moment."""
     eps: Real = Field(default=1e-8, gt=0)
     """Adam's epsilon."""
     weight_decay: Real = Field(default=0.1, ge=0)
     """Decoupled weight decay of matrices, embeddings among them; biases and norms have none."""
+    embedding_weight_decay: Real | None = Field(default=None, ge=0)
+    """Decoupled weight decay of the tables of tokens and positions. Left out: optim.weight_decay."""
+    muon_momentum: Real = Field(default=0.95, ge=0, lt=1)
+    """Momentum of Muon."""
+    muon_nesterov: Switch = True
+    """Whether Muon's momentum looks ahead (Nesterov)."""
+    muon_newton_schulz_steps: Whole = Field(default=5, gt=0)
+    """Newton-Schulz steps with which Muon orthogonalises a matrix."""
     gradient_clipping: Real = Field(default=1.0, ge=0)
-    """Largest global gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
+    """Largest global gradient norm; larger gradients are scaled down to it, before Muon too. 0 switches clipping off."""
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate (resolved optimizer only)."""
+        assert self.learning_rate != "auto", "peak of an optimizer that is not resolved"
+        return self.learning_rate
 
     @field_validator("betas")
     @classmethod
@@ -112,28 +157,18 @@ class OptimSection(Section):
         return betas
 
 
-class ScheduleSection(Section):
-    """The learning rate as a function of the step."""
-
-    name: Literal["cosine", "wsd", "constant"] = "cosine"
-    """Shape after the warm-up: cosine decay, warm-up-stable-decay, or constant."""
-    warmup_steps: Whole = Field(ge=0)
-    """Steps of linear warm-up. Left out: 2 % of train.steps, at least 1 and at most 2000."""
-    minimum_ratio: Real = Field(default=0.1, ge=0, le=1)
-    """Last learning rate as a share of the peak (cosine, wsd)."""
-    decay_fraction: Real = Field(default=0.2, gt=0, le=1)
-    """Share of train.steps in which wsd decays."""
-
-
 class TrainSection(Section):
     """Length, batch and precision of the training."""
 
     steps: Whole = Field(gt=0)
     """Optimizer steps of the run."""
     global_batch_tokens: Whole | None = Field(default=None, gt=0)
-    """Tokens an optimizer step sees, over all ranks. Give this or global_batch_size."""
+    """Tokens an optimizer step sees, over all ranks. Give this or global_batch_size. Neither: what a published fit gives
+    for so many steps (docs/schedules.md)."""
     global_batch_size: Whole | None = Field(default=None, gt=0)
     """Sequences an optimizer step sees, over all ranks. Give this or global_batch_tokens."""
+    batch_ramp: tuple[BatchRampStage, ...] = ()
+    """Smaller global batches at the start of the run, each up to a step or a number of tokens; then the full one."""
     micro_batch_size: Whole = Field(default=8, gt=0)
     """Sequences in one forward pass on one GPU. Gradient accumulation follows from it and the world size."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
@@ -149,9 +184,15 @@ class TrainSection(Section):
     kernels: Literal["torch", "liger"] = "torch"
     """Kernels of RMSNorm and SwiGLU: torch's, or Liger-Kernel's Triton ones on CUDA (package liger-kernel). Not with compiled
     blocks, which fuse both by themselves."""
+    z_loss_coef: Real = Field(default=0.0, ge=0)
+    """Weight of the z-loss in training, the mean square of logsumexp(logits) over the targets, which keeps logits small (PaLM
+    takes 1e-4). Reported losses are without it. 0 switches it off."""
     initial_weights: str | None = None
     """A run, or one of its checkpoints, whose weights the training starts from instead of drawn ones. A mixture of experts
     may start from a dense run: each expert as a copy of its feed-forward layer (upcycling)."""
+    branch_from: Path | None = None
+    """A checkpoint of a wsd run before its decay, `runs/x/checkpoints/step-00004000`: this run goes on from it with
+    weights, optimizer state and place in the data, and decays from there to train.steps."""
     ep_size: Whole = Field(default=1, gt=0)
     """Expert-parallel size: ranks that share one set of experts (consecutive ranks). Divides the number of ranks and of
     experts; 1: every rank has all experts."""
@@ -170,8 +211,11 @@ class EvaluateSection(Section):
 
     every_steps: Whole = Field(default=250, gt=0)
     """Steps between evaluations; one more follows the last step."""
+    data: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """Datasets that are evaluated on, prefixes by name: all their documents. Left out: the valid split of what is trained
+    on."""
     samples: Whole | None = Field(default=None, gt=0)
-    """Samples of the valid split that are evaluated; of a blend, shared out over its sources by size. Left out: all."""
+    """Samples that are evaluated, shared out over several held-out texts by size. Left out: all."""
     prompts: tuple[str, ...] = DEFAULT_PROMPTS
     """Prompts that the model continues at every evaluation."""
     max_new_tokens: Whole = Field(default=60, gt=0)
@@ -231,6 +275,7 @@ class RunConfig(Section):
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     log: LogSection = Field(default_factory=LogSection)
+    health: HealthSection = Field(default_factory=HealthSection)
     launch: LaunchSection = Field(default_factory=LaunchSection)
 
     @model_validator(mode="before")

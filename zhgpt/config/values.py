@@ -59,6 +59,20 @@ def real_number(value: object) -> object:
     raise ValueError(f"expected a number, found {spell(value)}{advice}")
 
 
+def rate_or_auto(value: object) -> object:
+    """Pass numbers above 0, and the word auto.
+
+    Raises:
+        ValueError: anything else, saying what was found.
+    """
+    if value == "auto":
+        return value
+    number = real_number(value)
+    if not isinstance(number, int | float) or number <= 0:
+        raise ValueError(f"must be greater than 0, found {spell(value)}")
+    return float(number)
+
+
 def switch(value: object) -> object:
     """Pass true and false only; pydantic alone would take 1, 'on' and 'yes' too.
 
@@ -89,7 +103,9 @@ def default_warmup_steps(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     schedule, train = values.get("schedule", {}), values.get("train")
-    if not isinstance(schedule, Mapping) or "warmup_steps" in schedule:
+    if not isinstance(schedule, Mapping) or schedule.get("warmup_tokens") is not None:
+        return values
+    if schedule.get("warmup_steps") is not None:
         return values
     steps = train.get("steps") if isinstance(train, Mapping) else getattr(train, "steps", None)
     warmup = 0

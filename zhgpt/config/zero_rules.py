@@ -117,6 +117,7 @@ def run_problems(
             "out; take train.compile=off or stage 2"
         )
     problems += _mixture_problems(config, stage, world_size)
+    problems += _muon_problems(config, ds_json)
     hpz = zero.get("zero_hpz_partition_size", 1)
     if hpz < 1 or world_size % hpz:
         fitting = ", ".join(str(size) for size in range(1, world_size + 1) if world_size % size == 0)
@@ -155,6 +156,25 @@ def _mixture_problems(config: "RunConfig", stage: int, world_size: int) -> list[
         problems.append(
             "model.moe.layer reference is for comparing: it runs in fp32 with ZeRO stage 0 or 1, because not every expert gets "
             "a gradient in every step; take dropless"
+        )
+    return problems
+
+
+def _muon_problems(config: "RunConfig", ds_json: Mapping[str, Any]) -> list[str]:
+    """What Muon cannot have: its step needs the whole vector of a parameter group in memory, and itself to make it."""
+    if config.optim.name != "muon":
+        return []
+    problems = []
+    if offload_device(ds_json, "offload_optimizer") == "nvme":
+        problems.append(
+            "optim.name muon does not go with zero_optimization.offload_optimizer.device nvme; take cpu "
+            "(ds_configs/zero3_offload.json), or optim.name=adamw"
+        )
+    ratio = ds_json.get("zero_optimization", {}).get("offload_optimizer", {}).get("ratio", 1.0)
+    if ratio < 1:
+        problems.append(
+            f"optim.name muon does not go with zero_optimization.offload_optimizer.ratio {ratio} (partial offload), where "
+            "DeepSpeed steps a part with an optimizer of its own; remove ratio, or take optim.name=adamw"
         )
     return problems
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from megatron_style_data.atomic import atomic_folder
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import SettingError, StorageError
+from zhgpt.export.folding import fold
 from zhgpt.export.hf_config import FORMATS, transformers_config
 from zhgpt.export.hf_mixtures import SELECTION_BIAS
 from zhgpt.export.hf_weights import check_weights
@@ -101,11 +102,12 @@ def export_hf(
     engine_difference = None if probe is None else _compare_with_engine(logits, probe, shape)
     form = FORMATS[architecture]
     with atomic_folder(out_dir, replace=force) as folder:
-        weights = form.weights(state_dict, shape)
+        ordinary, ordinary_shape = fold(state_dict, shape)
+        weights = form.weights(ordinary, ordinary_shape)
         _write_weights(weights, folder / "model.safetensors", DTYPES[dtype])
         tokenizer = export_tokenizer(tokenizer_dir, folder)
         special = (tokenizer.end_of_text_id, tokenizer.padding_id)
-        config = transformers_config(architecture, shape, model.initializer_range, dtype, *special)
+        config = transformers_config(architecture, ordinary_shape, model.initializer_range, dtype, *special)
         config.save_pretrained(folder)
         _write_generation_config(folder, *special)
         if tokenizer.note is None:

@@ -16,7 +16,8 @@ from zhgpt.export.hf_mixtures import (
     mixtral_weights,
     qwen3_moe_fields,
 )
-from zhgpt.export.hf_weights import gpt2_weights, llama_weights
+from zhgpt.export.hf_weights import gpt2_weights, llama_weights, starcoder2_weights
+from zhgpt.model.rotary import attention_factor
 from zhgpt.model.shape import DecoderShape
 
 if TYPE_CHECKING:
@@ -86,9 +87,46 @@ def _llama_config(shape: DecoderShape, initializer_range: float) -> dict[str, An
         "hidden_act": "silu",
         "initializer_range": initializer_range,
         "rms_norm_eps": shape.norm_epsilon,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "rope_parameters": _rope_parameters(shape),
         "attention_bias": False,
     }
+
+
+def _starcoder2_config(shape: DecoderShape, initializer_range: float) -> dict[str, Any]:
+    return {
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_key_value_heads": shape.num_key_value_heads,
+        "max_position_embeddings": shape.max_position_embeddings,
+        "hidden_act": "gelu_pytorch_tanh",
+        "initializer_range": initializer_range,
+        "norm_epsilon": shape.norm_epsilon,
+        "rope_parameters": _rope_parameters(shape),
+        "use_bias": True,
+        "sliding_window": None,
+        "attention_dropout": 0.0,
+        "residual_dropout": 0.0,
+        "embedding_dropout": 0.0,
+    }
+
+
+def _rope_parameters(shape: DecoderShape) -> dict[str, Any]:
+    """Theta and scaling as transformers has them; each type takes its own keys and no others."""
+    scaling = shape.rope_scaling
+    if scaling is None:
+        return {"rope_type": "default", "rope_theta": shape.rope_theta}
+    found = {"rope_type": scaling.rope_type, "rope_theta": shape.rope_theta, "factor": scaling.factor}
+    if scaling.rope_type in ("yarn", "llama3"):
+        original = scaling.original_max_position_embeddings or shape.max_position_embeddings
+        found["original_max_position_embeddings"] = original
+    if scaling.rope_type == "yarn":
+        found |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow}
+        found["attention_factor"] = attention_factor(scaling)
+    if scaling.rope_type == "llama3":
+        found |= {"low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor}
+    return found
 
 
 def _with(fields: Callable[[DecoderShape], dict[str, Any]]) -> Callable[[DecoderShape, float], dict[str, Any]]:
@@ -98,6 +136,7 @@ def _with(fields: Callable[[DecoderShape], dict[str, Any]]) -> Callable[[Decoder
 
 FORMATS: dict[str, TransformersFormat] = {
     "GPT2LMHeadModel": TransformersFormat("gpt2", _gpt2_config, gpt2_weights),
+    "Starcoder2ForCausalLM": TransformersFormat("starcoder2", _starcoder2_config, starcoder2_weights),
     "LlamaForCausalLM": TransformersFormat("llama", _llama_config, llama_weights),
     "Qwen3ForCausalLM": TransformersFormat("qwen3", _llama_config, llama_weights),
     "MixtralForCausalLM": TransformersFormat("mixtral", _with(mixtral_fields), mixtral_weights),

@@ -36,6 +36,13 @@ def llama_weights(weights: Mapping[str, Tensor], shape: DecoderShape) -> dict[st
     return {name: _cut(name, tensor, shape) for name, tensor in weights.items()}
 
 
+def starcoder2_weights(weights: Mapping[str, Tensor], shape: DecoderShape) -> dict[str, Tensor]:
+    """Return the weights of Starcoder2ForCausalLM, which is GPT-2 with rotary positions; only its feed-forward layer has
+    other names."""
+    renamed = {name.replace("mlp.up_proj", "mlp.c_fc").replace("mlp.down_proj", "mlp.c_proj"): name for name in weights}
+    return {theirs: _cut(ours, weights[ours], shape) for theirs, ours in renamed.items()}
+
+
 def gpt2_weights(weights: Mapping[str, Tensor], shape: DecoderShape) -> dict[str, Tensor]:
     """Return the weights of GPT2LMHeadModel.
 

@@ -78,22 +78,6 @@ def make_norm(shape: DecoderShape) -> nn.Module:
     return RMSNorm(shape.hidden_size, shape.norm_epsilon)
 
 
-def rotation(position_ids: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of each position's rotation, (B, S, 1, K / 2) fp32.
-
-    Recomputed in every forward pass instead of kept as a buffer: DeepSpeed casts a module's buffers to bf16, in which
-    positions beyond 256 are no longer distinct.
-
-    Args:
-        position_ids: (B, S) int64.
-        head_dim: K.
-        theta: the base of the frequencies (``rope_theta``).
-    """
-    exponents = torch.arange(0, head_dim, 2, device=position_ids.device).float() / head_dim
-    angles = position_ids[:, :, None, None].float() * (1.0 / theta**exponents)
-    return angles.cos(), angles.sin()
-
-
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotate (B, S, H, K) by position: entry i of a head pairs with entry i + K / 2 (the layout of transformers)."""
     first, second = x.float().chunk(2, dim=-1)

@@ -26,7 +26,9 @@ ROW_MULTIPLE = 64
 SMALLEST_SHARE = 1e-30
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int, z_loss_coef: float = 0.0
+) -> Tensor:
     """Return the sum of the cross-entropies of ``labels`` under softmax(hidden weight^T), in nats, fp32 scalar.
 
     A sum, not a mean: the caller divides once by the number of targets of the whole step, and gradients stay large
@@ -39,21 +41,59 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_s
         weight: (V, D), the head or the tied token table.
         labels: (...) int64; ``IGNORED_LABEL`` marks positions without a target.
         vocab_size: rows of ``weight`` from here on are padding and take no part in the softmax.
+        z_loss_coef: adds this times the sum of logsumexp(logits)^2 over the targets (z-loss, PaLM, arXiv 2204.02311,
+            section 5).
+
+    Returns:
+        fp32 scalar; with ``z_loss_coef`` (2,): the sum of both losses, and what the z-loss has in it. Only the first has a
+        gradient.
     """
     hidden_TD, labels_T = hidden.flatten(0, -2), labels.flatten()
-    device_type = hidden.device.type
-    autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
-    dtype = torch.get_autocast_dtype(device_type) if autocast else weight.dtype
+    dtype = _product_dtype(weight)
     # ctx.needs_input_grad does not look at no_grad, so it is asked for here.
     with_gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    arguments = (hidden_TD, weight, labels_T, vocab_size, dtype, with_gradients)
-    return cast(Tensor, _LinearCrossEntropy.apply(*arguments))
+    arguments = (hidden_TD, weight, labels_T, vocab_size, z_loss_coef, dtype, with_gradients)
+    losses_2 = cast(Tensor, _LinearCrossEntropy.apply(*arguments))
+    return losses_2 if z_loss_coef else losses_2[0]
 
 
-def reference_linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+def reference_linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int, z_loss_coef: float = 0.0
+) -> Tensor:
     """The same with all logits at once and autograd's own backward: what the fast one is tested against."""
     logits_TV = functional.linear(hidden.flatten(0, -2), weight).float()[:, :vocab_size]
-    return functional.cross_entropy(logits_TV, labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum")
+    labels_T = labels.flatten()
+    nats = functional.cross_entropy(logits_TV, labels_T, ignore_index=IGNORED_LABEL, reduction="sum")
+    if not z_loss_coef:
+        return nats
+    z_loss = z_loss_coef * logits_TV[labels_T != IGNORED_LABEL].logsumexp(-1).square().sum()
+    return torch.stack((nats + z_loss, z_loss.detach()))
+
+
+@torch.no_grad()
+def target_nats(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+    """Return the cross-entropy of each of ``labels`` (...), fp32 nats, 0 without a target; for evaluating only.
+
+    The terms of the sum that ``linear_cross_entropy`` gives, which takes the same arguments.
+    """
+    hidden_TD, labels_T = hidden.flatten(0, -2), labels.flatten()
+    dtype, device_type = _product_dtype(weight), hidden.device.type
+    compute_TD, compute_VD = hidden_TD.to(dtype), weight.to(dtype)
+    nats_T = torch.zeros(labels_T.shape, dtype=torch.float32, device=hidden.device)
+    with without_autocast(device_type):
+        for _, chunks in _groups(len(labels_T), weight.shape[0], device_type):
+            for chunk in chunks:
+                logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()[:, :vocab_size]
+                nats_T[chunk] = functional.cross_entropy(
+                    logits_CV, labels_T[chunk], ignore_index=IGNORED_LABEL, reduction="none"
+                )
+    return nats_T.view(labels.shape)
+
+
+def _product_dtype(weight: Tensor) -> torch.dtype:
+    device_type = weight.device.type
+    autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return torch.get_autocast_dtype(device_type) if autocast else weight.dtype
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -64,12 +104,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight_VD: Tensor,
         labels_T: Tensor,
         vocab_size: int,
+        z_loss_coef: float,
         dtype: torch.dtype,
         with_gradients: bool,
     ) -> Tensor:
         ctx.dtypes = hidden_TD.dtype, weight_VD.dtype
         compute_TD, compute_VD = hidden_TD.to(dtype), weight_VD.to(dtype)
-        total = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
+        losses_2 = torch.zeros(2, dtype=torch.float32, device=hidden_TD.device)
         grad_TD = torch.empty_like(compute_TD) if with_gradients else None
         grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else None
         with without_autocast(hidden_TD.device.type):
@@ -78,23 +119,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 slope_GV = compute_TD.new_empty(rows, weight_VD.shape[0])
                 for chunk in chunks:
                     logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()
-                    nats, slope_CV = _cross_entropy(logits_CV, labels_T[chunk], vocab_size, with_gradients)
-                    total += nats
+                    losses, slope_CV = _cross_entropy(
+                        logits_CV, labels_T[chunk], vocab_size, z_loss_coef, with_gradients
+                    )
+                    losses_2 += losses
                     if with_gradients:
                         slope_GV[chunk.start - group.start : chunk.stop - group.start] = slope_CV
                 if grad_TD is not None and grad_VD is not None:
                     torch.mm(slope_GV, compute_VD, out=grad_TD[group])
                     _add_product(grad_VD, slope_GV.t(), compute_TD[group])
         ctx.save_for_backward(grad_TD, grad_VD)
-        return total
+        return losses_2
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_losses_2: Tensor) -> tuple[Tensor | None, ...]:
+        grad_total = grad_losses_2[0]
         grad_TD, grad_VD = ctx.saved_tensors
         hidden_dtype, weight_dtype = ctx.dtypes
         grad_hidden = (grad_TD * grad_total).to(hidden_dtype) if ctx.needs_input_grad[0] else None
         grad_weight = _scaled(grad_VD, grad_total, weight_dtype) if ctx.needs_input_grad[1] else None
-        return grad_hidden, grad_weight, None, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None, None
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -114,21 +158,31 @@ def _groups(tokens: int, vocabulary: int, device_type: str) -> Iterator[tuple[sl
         yield slice(start, end), [slice(row, min(row + rows, end)) for row in range(start, end, rows)]
 
 
-def _cross_entropy(logits_CV: Tensor, labels_C: Tensor, vocab_size: int, with_slope: bool) -> tuple[Tensor, Tensor]:
-    """Nats of one chunk of fp32 logits, and with ``with_slope`` their slope: softmax minus one-hot, 0 without target."""
+def _cross_entropy(
+    logits_CV: Tensor, labels_C: Tensor, vocab_size: int, z_loss_coef: float, with_slope: bool
+) -> tuple[Tensor, Tensor]:
+    """Both losses and the z-loss in them (2,) of one chunk of fp32 logits, and with ``with_slope`` the slope of their sum:
+    softmax times (1 + 2 z_loss_coef logsumexp) minus one-hot, 0 without target."""
     logits_CV[:, vocab_size:] = float("-inf")
     has_target_C1 = (labels_C != IGNORED_LABEL)[:, None]
     targets_C1 = labels_C.clamp(min=0)[:, None]
-    if not with_slope:
-        log_likelihood_C1 = torch.log_softmax(logits_CV, dim=-1).gather(1, targets_C1)
-        return -(log_likelihood_C1 * has_target_C1).sum(), logits_CV
     on_cpu = logits_CV.device.type == "cpu"
-    log_likelihood_C1, share_CV = (_shares_on_cpu if on_cpu else _shares)(logits_CV, targets_C1)
+    if with_slope:
+        log_likelihood_C1, share_CV = (_shares_on_cpu if on_cpu else _shares)(logits_CV, targets_C1)
+    else:
+        log_likelihood_C1, share_CV = torch.log_softmax(logits_CV, dim=-1).gather(1, targets_C1), logits_CV
+    log_sum_C1 = logits_CV.gather(1, targets_C1) - log_likelihood_C1
     nats = -(log_likelihood_C1 * has_target_C1).sum()
+    z_loss = z_loss_coef * (log_sum_C1.square() * has_target_C1).sum()
+    losses_2 = torch.stack((nats + z_loss, z_loss))
+    if not with_slope:
+        return losses_2, share_CV
+    if z_loss_coef:
+        share_CV.mul_(1 + 2 * z_loss_coef * log_sum_C1)
     share_CV.scatter_add_(1, targets_C1, torch.full_like(log_likelihood_C1, -1.0))
     if on_cpu:  # nobody waits for a device here, and a pass over all slopes is saved
-        return nats, share_CV.index_fill_(0, (~has_target_C1).flatten().nonzero().flatten(), 0.0)
-    return nats, share_CV.mul_(has_target_C1)
+        return losses_2, share_CV.index_fill_(0, (~has_target_C1).flatten().nonzero().flatten(), 0.0)
+    return losses_2, share_CV.mul_(has_target_C1)
 
 
 def _shares(logits_CV: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor]:

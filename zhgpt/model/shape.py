@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zhgpt.config.architecture_checks import position_embedding_of, query_key_norm_of
 from zhgpt.config.moe_checks import experts_in
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.config.rope_section import RopeScalingSection
 from zhgpt.config.schema import ModelSection
 
 
@@ -14,7 +16,10 @@ class DecoderShape:
     """A resolved model section as plain numbers: what the layers are built from.
 
     ``padded_vocab_size`` is the number of rows of the token table in training; ids from ``vocab_size`` on never occur
-    and never win. ``experts`` has the number of routed experts by the index of the layer; a layer without is dense.
+    and never win. ``learned_positions``: a learned vector per position is added; otherwise queries and keys are rotated.
+    ``query_key_norm``: queries and keys are RMS-normalised per head. ``embedding_norm``: the tokens' vectors are normalised
+    as they enter. ``width_ratio``: hidden size over ``mup_base_width``, 1 without. ``experts`` has the number of routed
+    experts by the index of the layer; a layer without is dense.
     """
 
     model_type: str
@@ -27,26 +32,21 @@ class DecoderShape:
     head_dim: int
     intermediate_size: int
     max_position_embeddings: int
+    learned_positions: bool
     rope_theta: float
+    rope_scaling: RopeScalingSection | None
+    query_key_norm: bool
     norm_epsilon: float
+    embedding_norm: bool
     tie_word_embeddings: bool
+    width_ratio: float
     moe: MoeSection | None
     experts: dict[int, int]
-
-    @property
-    def learned_positions(self) -> bool:
-        """GPT-2 adds a learned vector per position; the others rotate queries and keys."""
-        return self.model_type == "gpt2"
 
     @property
     def biases(self) -> bool:
         """Linear and norm layers carry biases (GPT-2 only; experts never do)."""
         return self.model_type == "gpt2"
-
-    @property
-    def query_key_norm(self) -> bool:
-        """Queries and keys are RMS-normalised per head (Qwen3)."""
-        return self.model_type == "qwen3"
 
     @property
     def gated_feed_forward(self) -> bool:
@@ -87,9 +87,14 @@ def decoder_shape(model: ModelSection) -> DecoderShape:
         head_dim=_resolved(model.head_dim, "head_dim"),
         intermediate_size=_resolved(model.intermediate_size, "intermediate_size"),
         max_position_embeddings=_resolved(model.max_position_embeddings, "max_position_embeddings"),
+        learned_positions=position_embedding_of(model) == "learned",
         rope_theta=model.rope_theta,
+        rope_scaling=model.rope_scaling,
+        query_key_norm=query_key_norm_of(model),
         norm_epsilon=model.layer_norm_epsilon if model.model_type == "gpt2" else model.rms_norm_eps,
+        embedding_norm=model.embedding_norm,
         tie_word_embeddings=model.tie_word_embeddings,
+        width_ratio=1.0 if model.mup_base_width is None else model.hidden_size / model.mup_base_width,
         moe=model.moe,
         experts={} if model.moe is None else experts_in(model.moe, model.num_hidden_layers),
     )
@@ -102,7 +107,7 @@ def count_parameters(model: ModelSection) -> ParameterCount:
     norm = shape.hidden_size * (1 + bias)
     linears = sum(rows * (columns + bias) for rows, columns in _attention_matrices(shape))
     per_layer = linears + 2 * norm + (2 * shape.head_dim if shape.query_key_norm else 0)
-    non_embedding = shape.num_hidden_layers * per_layer + norm
+    non_embedding = shape.num_hidden_layers * per_layer + norm + (norm if shape.embedding_norm else 0)
     idle = 0
     for layer in range(shape.num_hidden_layers):
         if layer in shape.experts:

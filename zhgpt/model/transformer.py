@@ -12,10 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from zhgpt.config.schema import ModelSection
 from zhgpt.model.attention import ATTENTION_BACKENDS
-from zhgpt.model.head import HeadTask, OutputHead, TokenTable
-from zhgpt.model.layers import DecoderLayer, LayerInputs, Table, make_norm, rotation
+from zhgpt.model.head import HeadTask, OutputHead, TokenTable, join_losses
+from zhgpt.model.layers import DecoderLayer, LayerInputs, Table, make_norm
 from zhgpt.model.moe.make import draws_random_numbers
 from zhgpt.model.moe.routing import RoutingTape
+from zhgpt.model.rotary import rotation
 from zhgpt.model.shape import decoder_shape
 
 
@@ -45,6 +46,7 @@ class Decoder(nn.Module):
         self.embed_positions = (
             Table(shape.max_position_embeddings, shape.hidden_size) if shape.learned_positions else None
         )
+        self.embed_norm = make_norm(shape) if shape.embedding_norm else None
         self.layers = nn.ModuleList(
             DecoderLayer(shape, self.backend, layer, ep_size) for layer in range(shape.num_hidden_layers)
         )
@@ -65,6 +67,8 @@ class Decoder(nn.Module):
             position_ids = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         inputs = self._layer_inputs(tokens, position_ids, document_ids)
         x_BSD = self.embed_tokens(tokens)
+        if self.embed_norm is not None:
+            x_BSD = self.embed_norm(x_BSD)
         if self.embed_positions is not None:
             x_BSD = x_BSD + self.embed_positions(position_ids)
         router_loss: Tensor | None = None
@@ -98,7 +102,7 @@ class Decoder(nn.Module):
             packing = self.backend.pack(document_ids, tokens.device)
         if self.shape.learned_positions:
             return LayerInputs(packing, cosine=None, sine=None)
-        cosine, sine = rotation(position_ids, self.shape.head_dim, self.shape.rope_theta)
+        cosine, sine = rotation(position_ids, self.shape)
         return LayerInputs(packing, cosine, sine)
 
 
@@ -116,6 +120,7 @@ class CausalLM(nn.Module):
             every layer, or the indices of some.
         ep_size: ranks that share the experts of a mixture; this module then holds one rank's.
         compile_blocks: run dense layers through ``torch.compile`` where gradients are wanted.
+        z_loss_coef: weight of the z-loss in training.
     """
 
     def __init__(
@@ -126,10 +131,13 @@ class CausalLM(nn.Module):
         activation_checkpointing: bool | Collection[int] = False,
         ep_size: int = 1,
         compile_blocks: bool = False,
+        z_loss_coef: float = 0.0,
     ) -> None:
         super().__init__()
         shape = decoder_shape(model)
         self.vocab_size = shape.vocab_size
+        self.output_multiplier = 1 / shape.width_ratio
+        self.z_loss_coef = z_loss_coef
         self.model = Decoder(
             model,
             backend,
@@ -148,8 +156,9 @@ class CausalLM(nn.Module):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
         logits_at: Tensor | None = None,
+        each_target: bool = False,
     ) -> Tensor:
-        """Return the sum of nats over the targets (labels given), or logits.
+        """Return the sum of nats over the targets (labels given), or the nats of each, or logits.
 
         Args:
             tokens: (B, S) int64.
@@ -158,14 +167,19 @@ class CausalLM(nn.Module):
             document_ids: (B, S) int64, on the device or on the host; attention stays inside runs of equal ids. None
                 attends over the whole sequence.
             logits_at: (B,) int64, the one position of each sequence whose logits are wanted (without labels).
+            each_target: for evaluating: the nats of each label, without gradients.
 
         Returns:
-            Sum of nats, fp32 scalar; of a mixture of experts in training (2,): sum of nats, losses of the routers. Without
-            labels logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
+            With labels, what :func:`zhgpt.model.head.split_losses` takes apart: the sum of nats, fp32 scalar; in training with
+            a z-loss or a mixture of experts more. With ``each_target`` (B, S) fp32, 0 where there is no target. Without labels
+            logits fp32, (B, S, vocab_size), with ``logits_at`` (B, vocab_size).
         """
         hidden_BSD, router_loss = self.model(tokens, position_ids, document_ids)
         if logits_at is not None:
             hidden_BSD = hidden_BSD[torch.arange(tokens.shape[0], device=tokens.device), logits_at]
+        if self.output_multiplier != 1.0:
+            hidden_BSD = hidden_BSD * self.output_multiplier
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels)))
-        return result if labels is None or router_loss is None else torch.stack((result, router_loss))
+        z_loss_coef = self.z_loss_coef if self.training and not each_target else 0.0
+        result = cast(Tensor, head(hidden_BSD, HeadTask(self.vocab_size, labels, each_target, z_loss_coef)))
+        return result if labels is None or each_target else join_losses(result, router_loss)

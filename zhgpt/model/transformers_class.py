@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.model.shape import DecoderShape
 
-DENSE_CLASSES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-
 
 @dataclass(frozen=True)
 class ExportTarget:
@@ -31,7 +29,7 @@ def export_target(shape: DecoderShape) -> ExportTarget:
     """The transformers class that computes what this model computes."""
     moe = shape.moe
     if moe is None:
-        return ExportTarget(DENSE_CLASSES[shape.model_type])
+        return _dense_target(shape)
     if shape.model_type == "gpt2":
         return ExportTarget(None, "no class has GPT-2's layers with experts; take model_type qwen3 or llama")
     reason = _in_no_class(moe)
@@ -44,6 +42,25 @@ def export_target(shape: DecoderShape) -> ExportTarget:
             return ExportTarget(architecture)
         reasons.append(f"{architecture}: {reason}")
     return ExportTarget(None, "; ".join(reasons))
+
+
+def _dense_target(shape: DecoderShape) -> ExportTarget:
+    if shape.model_type != "gpt2":
+        return ExportTarget("Qwen3ForCausalLM" if shape.query_key_norm else "LlamaForCausalLM")
+    if shape.query_key_norm:
+        return ExportTarget(None, "no class has GPT-2's layers with normalised queries and keys (use_qk_norm)")
+    return ExportTarget("GPT2LMHeadModel" if shape.learned_positions else "Starcoder2ForCausalLM")
+
+
+def describe_export(shape: DecoderShape) -> str:
+    """The class, or none and why; and what it has no place for and the export folds into its weights."""
+    target = export_target(shape)
+    parts = []
+    if shape.embedding_norm:
+        parts.append("the embedding norm into the table" + (", the head apart" if shape.tie_word_embeddings else ""))
+    if shape.width_ratio != 1.0:
+        parts.append(f"the logits' 1/{shape.width_ratio:g} into the last norm")
+    return f"{target}; folds {' and '.join(parts)}" if target.architecture and parts else str(target)
 
 
 def _in_no_class(moe: MoeSection) -> str | None:
@@ -67,7 +84,7 @@ def _softmax_only(moe: MoeSection) -> str | None:
 
 
 def _why_not_mixtral(shape: DecoderShape, moe: MoeSection) -> str | None:
-    if shape.model_type != "llama":
+    if shape.query_key_norm:
         return "its queries and keys are not normalised (llama's are not)"
     if len(shape.experts) < shape.num_hidden_layers:
         return "it has no dense layers"
@@ -77,7 +94,7 @@ def _why_not_mixtral(shape: DecoderShape, moe: MoeSection) -> str | None:
 
 
 def _why_not_qwen3_moe(shape: DecoderShape, moe: MoeSection) -> str | None:
-    if shape.model_type != "qwen3":
+    if not shape.query_key_norm:
         return "its queries and keys are normalised (qwen3's are)"
     return _softmax_only(moe)
 
@@ -94,13 +111,13 @@ def _sigmoid_only(shape: DecoderShape, moe: MoeSection) -> str | None:
 
 
 def _why_not_dots1(shape: DecoderShape, moe: MoeSection) -> str | None:
-    if shape.model_type != "qwen3":
+    if not shape.query_key_norm:
         return "its queries and keys are normalised (qwen3's are)"
     return _sigmoid_only(shape, moe)
 
 
 def _why_not_glm4_moe(shape: DecoderShape, moe: MoeSection) -> str | None:
-    if shape.model_type != "llama":
+    if shape.query_key_norm:
         return "its queries and keys are not normalised here (llama's are not)"
     return _sigmoid_only(shape, moe)
 

@@ -1,4 +1,4 @@
-"""What all pictures of the report share: curves, plots, colours, and points thinned out for drawing."""
+"""What pictures share: their style, and those of a run's report curves, plots, colours, and points thinned out for drawing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,49 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from zhgpt.evaluate.learning_verdict import Floor
+from zhgpt.health.detector import Finding
 
 BLUE, ORANGE, RED, GREY, GREEN = "#2563a8", "#d9730d", "#b3261e", "#6b7280", "#2e7d4f"
 MOST_POINTS = 1500
+# Any: matplotlib types these by a literal of every parameter it has.
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "axes.edgecolor": "#9ca3af",
+    "axes.labelcolor": "#374151",
+    "xtick.color": "#374151",
+    "ytick.color": "#374151",
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "legend.fancybox": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "zhgpt",
+}
+"""Of every picture: runs, ablations, tokenizers."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run of this size reaches that ends at a step, in bits per byte with a band.
+
+    Attributes:
+        steps: of the points.
+        middle: the curve.
+        low: the lower edge of the band.
+        high: the upper edge.
+        extrapolated: how far beyond the runs that the curve was fitted to, as a factor; None: within ten times of them.
+    """
+
+    steps: Sequence[int]
+    middle: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    extrapolated: float | None
 
 
 @dataclass(frozen=True)
@@ -22,12 +62,16 @@ class Curves:
         floor: the dataset's unigram and bigram lines.
         resumed_steps: steps at which the run was resumed.
         routing: the lines of routing.jsonl; none for a dense model.
+        findings: what the detectors found, in the order in which it began.
+        expected: what a run of this size should do; None where that is not known.
     """
 
     records: Sequence[Mapping[str, Any]]
     floor: Floor
     resumed_steps: Sequence[int] = ()
     routing: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)

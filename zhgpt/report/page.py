@@ -7,7 +7,12 @@ from typing import Any, TypeVar
 
 from zhgpt.config.quantities import rate_text, share_text
 from zhgpt.evaluate.learning_verdict import Facts, Floor, Verdict, judge
+from zhgpt.health.detector import Finding
+from zhgpt.health.history import facts_of
+from zhgpt.health.watch import Watch
 from zhgpt.report.drawing import Curves
+from zhgpt.report.expected import expected_of
+from zhgpt.report.health_plots import HEALTH_PLOTS
 from zhgpt.report.key_numbers import Number, key_numbers, planned_tokens_per_parameter
 from zhgpt.report.plots import PLOTS, render_svg
 from zhgpt.report.recorded_run import Evaluation, RecordedRun, look_up, number_at
@@ -58,6 +63,7 @@ class Page:
     state: str
     reason: str
     verdict: Verdict
+    findings: list[Finding]
     warnings: list[str]
     numbers: list[Number]
     pictures: list[Picture]
@@ -99,6 +105,7 @@ def build_page(run: RecordedRun) -> Page:
         state=run.state.kind,
         reason=run.state.reason,
         verdict=judge_run(run),
+        findings=findings_in(run),
         warnings=[str(warning) for warning in warnings] if isinstance(warnings, list) else [],
         numbers=key_numbers(run, floor),
         pictures=_pictures(curves_of(run)),
@@ -124,6 +131,11 @@ def judge_run(run: RecordedRun) -> Verdict:
     return judge(run.records, floor_of(run), facts)
 
 
+def findings_in(run: RecordedRun) -> list[Finding]:
+    """What the detectors find in a recorded run."""
+    return Watch.over(facts_of(run.environment), run.records).findings
+
+
 def floor_of(run: RecordedRun) -> Floor:
     """The dataset's unigram and bigram lines, as the run recorded them."""
     return Floor(
@@ -137,12 +149,13 @@ def floor_of(run: RecordedRun) -> Floor:
 def curves_of(run: RecordedRun) -> Curves:
     """What the plots are drawn from."""
     starts = [number_at(event, "step") for event in run.events if event.get("event") == _STARTED]
-    return Curves(run.records, floor_of(run), [int(step) for step in starts if step], run.routing)
+    resumed = [int(step) for step in starts if step]
+    return Curves(run.records, floor_of(run), resumed, run.routing, findings_in(run), expected_of(run))
 
 
 def _pictures(curves: Curves) -> list[Picture]:
     pictures = []
-    for plot in (*PLOTS, *ROUTING_PLOTS):
+    for plot in (*PLOTS, *HEALTH_PLOTS, *ROUTING_PLOTS):
         svg = render_svg(plot, curves)
         if svg is not None:
             source = "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")

@@ -3,7 +3,6 @@
 import io
 import math
 from statistics import median
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,29 +10,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from zhgpt.evaluate.learning_verdict import series
-from zhgpt.report.drawing import BLUE, GREEN, GREY, MOST_POINTS, ORANGE, RED, Curves, Plot, columns, marker, thinned
+from zhgpt.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    MOST_POINTS,
+    ORANGE,
+    RED,
+    STYLE,
+    Curves,
+    Plot,
+    columns,
+    marker,
+    thinned,
+)
+from zhgpt.report.health_plots import mark_findings
 
 _SMOOTH_FROM = 40
 _MOST_DOTS = 60
 # A gradient norm that spans more than this factor is drawn on a logarithmic axis.
 _LOGARITHMIC_FROM = 30.0
-
-# Any: matplotlib types these by a literal of every parameter it has.
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e7eb",
-    "axes.edgecolor": "#9ca3af",
-    "axes.labelcolor": "#374151",
-    "xtick.color": "#374151",
-    "ytick.color": "#374151",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "zhgpt",
-}
 
 
 def render_svg(plot: Plot, curves: Curves) -> bytes | None:
@@ -47,7 +43,7 @@ def render_png(plot: Plot, curves: Curves) -> bytes | None:
 
 
 def _render(plot: Plot, curves: Curves, kind: str) -> bytes | None:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2) if plot.wide else (5.6, 3.2), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         if not plot.draw(curves, axes):
@@ -55,6 +51,8 @@ def _render(plot: Plot, curves: Curves, kind: str) -> bytes | None:
         last_step = max(record["step"] for record in curves.records)
         for step in (step for step in curves.resumed_steps if step <= last_step):
             axes.axvline(step, color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
+        if plot.name in ("loss", "bits_per_byte"):
+            mark_findings(curves, axes)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.margins(x=0.02)
@@ -74,6 +72,11 @@ def _draw_loss(curves: Curves, axes: Axes) -> bool:
 def _draw_bits_per_byte(curves: Curves, axes: Axes) -> bool:
     floor = curves.floor
     lines = (floor.unigram_bits_per_byte, floor.bigram_bits_per_byte)
+    expected = curves.expected
+    if expected is not None:
+        label = "expected" if expected.extrapolated is None else f"expected (extrapolated {expected.extrapolated:.0f}×)"
+        axes.fill_between(expected.steps, expected.low, expected.high, color=GREY, alpha=0.15, linewidth=0, zorder=1)
+        axes.plot(expected.steps, expected.middle, color=GREY, linestyle=":", linewidth=1.4, label=label, zorder=2)
     return _draw_against_floor(axes, curves, ("bits_per_byte", "valid_bits_per_byte"), lines, "bits per UTF-8 byte")
 
 
@@ -196,14 +199,16 @@ PLOTS: tuple[Plot, ...] = (
         "loss",
         "Loss against the floor",
         "The unigram line is the loss of a model that knows how frequent each token is and nothing else; the bigram "
-        "line that of one that also knows the token before. Dotted vertical lines: the run was resumed there.",
+        "line that of one that also knows the token before. Dotted vertical lines: the run was resumed there. Shaded: what the "
+        "detectors found, by number.",
         True,
         _draw_loss,
     ),
     Plot(
         "bits_per_byte",
         "Bits per byte",
-        "The same per byte of text, so that runs with different tokenizers can be compared.",
+        "The same per byte of text, so that runs with different tokenizers can be compared. Expected: what a run of this size "
+        "reaches that ends at that step, by the planner's curve, taken to this text by the ratio of the unigram lines.",
         False,
         _draw_bits_per_byte,
     ),

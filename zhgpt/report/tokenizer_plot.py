@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from megatron_style_data.tokenizer.comparison import TokenizerFit
+from zhgpt.report.drawing import STYLE
 
 _COLOURS = ("#2563a8", "#d9730d", "#2e7d4f", "#8e44ad", "#b3261e", "#6b7280", "#0e7490", "#a16207")
 # Fonts with Chinese characters that systems have; matplotlib's own has none.
@@ -17,19 +17,6 @@ _CHINESE_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Noto Serif CJK SC", "WenQuanYi Micro Hei"),
     *("PingFang SC", "Microsoft YaHei", "SimHei"),
 )
-# Any: matplotlib types these by a literal of every parameter it has.
-_STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "x",
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "zhgpt",
-}
 
 
 def render_comparison(fits: Sequence[TokenizerFit], kind: str) -> bytes:
@@ -39,7 +26,7 @@ def render_comparison(fits: Sequence[TokenizerFit], kind: str) -> bytes:
     labels = _drawable(domains, "domain")
     names = _drawable([fit.name for fit in fits], "tokenizer")
     families = ["DejaVu Sans", *_installed(_CHINESE_FONTS)]
-    with matplotlib.rc_context(_STYLE | {"font.family": families}):
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x", "font.family": families}):
         height = 1.6 + 0.2 * max(rows, 4 * (len(fits) + 1))
         figure = Figure(figsize=(12, height), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))

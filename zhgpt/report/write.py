@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from megatron_style_data.atomic import atomic_write_bytes
+from zhgpt.report.health_plots import HEALTH_PLOTS
 from zhgpt.report.page import EVALUATION_COLUMNS, Page, build_page, curves_of
 from zhgpt.report.plots import PLOTS, render_png
 from zhgpt.report.recorded_run import read_run
@@ -33,8 +34,9 @@ def write_report(run_dir: Path, output: Path | None = None, plots: Path | None =
     target = run_dir / REPORT_FILE if output is None else output
     # replace: half a surrogate pair, which JSON can hold and UTF-8 cannot.
     atomic_write_bytes(target, render(build_page(run)).encode("utf-8", "replace"))
-    for plot in (*PLOTS, *ROUTING_PLOTS) if plots is not None else ():
-        picture = render_png(plot, curves_of(run))
+    curves = curves_of(run) if plots is not None else None
+    for plot in (*PLOTS, *HEALTH_PLOTS, *ROUTING_PLOTS):
+        picture = render_png(plot, curves) if curves is not None else None
         if plots is not None and picture is not None:
             atomic_write_bytes(plots / f"{plot.name}.png", picture)
     return target

@@ -44,7 +44,7 @@ class MicroBatch:
 
 
 def first_sample(plan: BatchPlan, step: int, micro_step: int, rank: int) -> int:
-    """The first sample of one rank's micro-step. Step n consumes samples [n*G, (n+1)*G) whatever the world size.
+    """The first sample of one rank's micro-step. Which samples a step consumes does not depend on the world size.
 
     Args:
         plan: batch arithmetic of this run.
@@ -53,15 +53,18 @@ def first_sample(plan: BatchPlan, step: int, micro_step: int, rank: int) -> int:
         rank: data-parallel rank.
     """
     per_micro_step = plan.micro_batch_size * plan.data_parallel_size
-    return step * plan.global_batch_size + micro_step * per_micro_step + rank * plan.micro_batch_size
+    return plan.samples_before(step) + micro_step * per_micro_step + rank * plan.micro_batch_size
 
 
-def host_batch(batch: Batch, *, attend_across_documents: bool, pin_memory: bool = False) -> MicroBatch:
+def host_batch(
+    batch: Batch, *, attend_across_documents: bool, row_length: int | None = None, pin_memory: bool = False
+) -> MicroBatch:
     """Inputs and shifted labels of a batch of samples, on the host.
 
     Args:
         batch: (B, S+1) arrays from a :class:`megatron_style_data.sample_source.SampleSource`.
         attend_across_documents: one context for the whole sample, positions 0..S-1, instead of one a document.
+        row_length: cut each sample into rows of this many tokens, a divisor of S; left out: one row a sample.
         pin_memory: in page-locked memory.
     """
     tokens = torch.from_numpy(batch.tokens)
@@ -74,7 +77,24 @@ def host_batch(batch: Batch, *, attend_across_documents: bool, pin_memory: bool 
         positions = torch.from_numpy(batch.position_ids)[:, :-1]
         documents = torch.from_numpy(batch.document_ids)[:, :-1].contiguous()
     made = MicroBatch(inputs, labels.contiguous(), positions.contiguous(), documents)
+    if row_length is not None and row_length < inputs.shape[1]:
+        made = _cut(made, row_length)
     return made.pinned() if pin_memory else made
+
+
+def _cut(batch: MicroBatch, row_length: int) -> MicroBatch:
+    """The same tokens and targets in shorter rows: (B, S) becomes (B * S / row_length, row_length).
+
+    A token's place in its context is the smaller of its place in the document and its place in the row.
+    """
+    documents = batch.document_ids
+    positions = batch.position_ids.reshape(-1, row_length)
+    return MicroBatch(
+        batch.tokens.reshape(-1, row_length),
+        batch.labels.reshape(-1, row_length),
+        torch.minimum(positions, torch.arange(row_length)),
+        None if documents is None else documents.reshape(-1, row_length),
+    )
 
 
 def to_device(batch: Batch, device: torch.device, *, attend_across_documents: bool) -> MicroBatch:

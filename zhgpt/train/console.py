@@ -7,53 +7,19 @@ pipe, a lost ssh session) the console falls silent; metrics.jsonl and the logs h
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.description import describe_length, describe_stages
 from zhgpt.config.quantities import count_text, duration_text, loss_text, rate_text, share_text
 
 _BAR_WIDTH = 10
 _SAMPLE_CHARACTERS = 160
 _PLAIN = str.maketrans({"×": "x", "▸": ">", "…": "...", "·": "."})
-
-
-class Plan(Protocol):
-    """The batch arithmetic that is shown at the start (``zhgpt.config.batch_plan.BatchPlan``)."""
-
-    @property
-    def micro_batch_size(self) -> int:
-        """Sequences in one forward pass on one rank."""
-
-    @property
-    def gradient_accumulation_steps(self) -> int:
-        """Micro-steps a step."""
-
-    @property
-    def data_parallel_size(self) -> int:
-        """Ranks that read different samples."""
-
-    @property
-    def global_batch_size(self) -> int:
-        """Sequences a step."""
-
-    @property
-    def sequence_length(self) -> int:
-        """Tokens a sequence."""
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens a step."""
-
-    @property
-    def steps(self) -> int:
-        """Steps of the run."""
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of the run."""
 
 
 _STATUS: dict[str, Callable[[float], str]] = {
@@ -113,7 +79,7 @@ class Console:
         self._steps = 0
 
     def start(
-        self, run_name: str, plan: Plan, facts: Mapping[str, str] | None = None, *, resumed_step: int | None = None
+        self, run_name: str, plan: BatchPlan, facts: Mapping[str, str] | None = None, *, resumed_step: int | None = None
     ) -> None:
         """Print the batch arithmetic and what else was decided, then show the bar.
 
@@ -130,9 +96,9 @@ class Console:
             f"{plan.data_parallel_size} ranks = {plan.global_batch_size} sequences × {plan.sequence_length:,} tokens = "
             f"{plan.tokens_per_step:,} tokens a step"
         )
-        self.message(
-            f"  run: {plan.tokens_per_step:,} tokens × {plan.steps:,} steps = {count_text(plan.total_tokens)} tokens"
-        )
+        for steps, cut in describe_stages(plan).items():
+            self.message(f"  {steps}: {cut}")
+        self.message(f"  run: {describe_length(plan)} = {count_text(plan.total_tokens)} tokens")
         for name, value in (facts or {}).items():
             self.message(f"  {name}: {value}")
         if self._terminal:

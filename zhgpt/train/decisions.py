@@ -9,13 +9,16 @@ from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
 from zhgpt.config.advice import RunNumbers, warnings_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
 from zhgpt.config.deepspeed_json import Accelerator, compose_deepspeed_config, composition_notes, load_deepspeed_json
+from zhgpt.config.derived import derivation_notes, resolve_schedule
 from zhgpt.config.description import describe_run
 from zhgpt.config.loading import load_run_config
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.distributed.local_launcher import count_gpus
-from zhgpt.model.shape import count_parameters, flops_per_token
+from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
+from zhgpt.model.transformers_class import describe_export
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.held_out_data import HeldOutSplit, held_out_splits
 from zhgpt.train.training_data import TrainingData, read_training_data
 
 
@@ -27,9 +30,12 @@ class Decisions:
     deepspeed_json: dict[str, Any]
     plan: BatchPlan
     data: TrainingData
+    held_out: tuple[HeldOutSplit, ...]
     model: ModelSection
     tokenizer: Tokenizer
     tokenizer_path: Path
+    notes: tuple[str, ...] = ()
+    """What was chosen where the settings leave it open, and why."""
 
 
 def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
@@ -45,12 +51,16 @@ def decide(arguments: PretrainArguments, world_size: int) -> Decisions:
     config = load_run_config(arguments.config, arguments.overrides)
     deepspeed_json = load_deepspeed_json(arguments.deepspeed_config)
     plan = plan_batch(config, world_size)
-    data = read_training_data(config.data, steps=plan.steps, global_batch_size=plan.global_batch_size)
+    data = read_training_data(config.data, steps=plan.steps, samples_before=plan.samples_before)
+    held_out = held_out_splits(data, config.evaluate)
     path = find_tokenizer(config, data)
     tokenizer = load_tokenizer(path)
     check_tokenizer(data.manifest, tokenizer)
     model = resolve_model(config, data.manifest.tokenizer.vocab_size)
-    return Decisions(config, deepspeed_json, plan, data, model, tokenizer, path)
+    parameters = count_parameters(model).non_embedding
+    notes = tuple(derivation_notes(config, plan, parameters))
+    resolved = resolve_schedule(config, plan, parameters)
+    return Decisions(resolved, deepspeed_json, plan, data, held_out, model, tokenizer, path, notes)
 
 
 def find_tokenizer(config: RunConfig, data: TrainingData) -> Path:
@@ -108,6 +118,10 @@ def describe_decisions(decisions: Decisions) -> str:
         decisions.model,
         composed,
         run_numbers(decisions),
-        notes=composition_notes(decisions.config, decisions.deepspeed_json),
+        notes=[
+            *decisions.notes,
+            f"exports to {describe_export(decoder_shape(decisions.model))}",
+            *composition_notes(decisions.config, decisions.deepspeed_json),
+        ],
         warnings=run_warnings(decisions, accelerator),
     )

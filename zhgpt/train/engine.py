@@ -4,7 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import torch
+from deepspeed.utils import safe_get_local_fp32_param
 from torch import nn
+
+from zhgpt.train.muon import Muon
+from zhgpt.train.zero_layouts import matrix_exchanges
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -30,6 +34,8 @@ def build_engine(
         dist_init_required=False,
     )
     leave_out_averaging_over_one(engine)
+    if isinstance(optimizer, Muon):
+        optimizer.exchanges = matrix_exchanges(engine)
     return engine
 
 
@@ -47,9 +53,31 @@ def leave_out_averaging_over_one(engine: "DeepSpeedEngine") -> None:
 
 
 def set_learning_rate(engine: "DeepSpeedEngine", learning_rate: float) -> None:
-    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine."""
+    """Sets the rate of every parameter group; the schedule is a pure function of the step, outside the engine.
+
+    Args:
+        engine: whose groups may have a ``rate_factor``, their own peak as a multiple of ``optim.learning_rate``.
+        learning_rate: what the schedule makes of ``optim.learning_rate``.
+    """
     for group in engine.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
+
+
+def set_accumulation(engine: "DeepSpeedEngine", micro_steps: int) -> None:
+    """Makes the steps from now on consist of so many micro-steps; between two steps.
+
+    ``engine.set_train_batch_size`` changes the divisor of the loss and where a step ends, and misses two things
+    (deepspeed/runtime/engine.py, zero/stage_1_and_2.py). A step ends where the micro-steps *since the start of the process*
+    are a multiple, so the count must begin anew. And the ZeRO 1-2 optimizer keeps a copy of the number that it was made
+    with, by which it chooses the gradient whose norm it takes where the optimizer is offloaded.
+    """
+    if engine.gradient_accumulation_steps() == micro_steps:
+        return
+    engine.set_train_batch_size(engine.train_micro_batch_size_per_gpu() * micro_steps * engine.dp_world_size)
+    assert engine.gradient_accumulation_steps() == micro_steps
+    engine.micro_steps = 0
+    if hasattr(engine.optimizer, "gradient_accumulation_steps"):
+        engine.optimizer.gradient_accumulation_steps = micro_steps
 
 
 def clip_unpartitioned_gradients(engine: "DeepSpeedEngine", maximum: float) -> torch.Tensor | None:
@@ -92,6 +120,24 @@ def partitioned_gradient_norm(engine: "DeepSpeedEngine") -> float | None:
     """DeepSpeed's global gradient norm before clipping, after step, at ZeRO 1-3."""
     norm = engine.get_global_grad_norm()
     return None if norm is None else float(norm)
+
+
+def master_fragment(parameter: nn.Parameter, stage: int) -> torch.Tensor | None:
+    """This rank's part of a parameter's fp32 weights, flat, without a copy where it can; None where it has none.
+
+    Args:
+        parameter: of the engine's module.
+        stage: ZeRO's. 0: the weights are fp32 themselves (zhgpt.config.zero_rules). 1, 2: DeepSpeed links each parameter to
+            the slice of the flat fp32 partition that lies on this rank (deepspeed/utils/mixed_precision_linkage.py).
+            3: its partition of every parameter, padded.
+    """
+    if stage == 0:
+        return parameter.detach().reshape(-1)
+    if stage == 3:
+        local: torch.Tensor = safe_get_local_fp32_param(parameter)
+        return local.detach().reshape(-1)
+    mapping: Any = getattr(parameter, "_hp_mapping", None)
+    return None if mapping is None else mapping.get_hp_fragment().detach().reshape(-1)
 
 
 def communication_seconds() -> float:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from zhgpt import __version__
-from zhgpt.config.description import describe_experts
+from zhgpt.checkpoint.state import TrainState
+from zhgpt.config.description import describe_experts, describe_options
 from zhgpt.distributed.environment import read_slurm_job
 from zhgpt.distributed.process_group import Ranks
 from zhgpt.model.attention import AttentionChoice
 from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
-from zhgpt.model.transformers_class import export_target
+from zhgpt.model.transformers_class import describe_export
 from zhgpt.train.decisions import Decisions, run_warnings
 from zhgpt.train.run_folder import now
 
@@ -25,7 +26,8 @@ def describe_environment(
     peak_tflops_per_rank: float | None,
     peak_source: str,
     optimizer_note: str,
-    first_step: int,
+    optimizer_groups: list[dict[str, Any]],
+    state: TrainState,
 ) -> dict[str, Any]:
     """A JSON-ready account of versions, machine, model, batch, data and warnings."""
     data, config = decisions.data, decisions.config
@@ -33,7 +35,8 @@ def describe_environment(
     device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else platform.processor() or "CPU"
     return {
         "started_at": now(),
-        "first_step": first_step,
+        "first_step": state.step,
+        "branch": state.branch,
         "versions": {
             "zhgpt": __version__,
             "python": platform.python_version(),
@@ -51,8 +54,10 @@ def describe_environment(
         "threads_per_rank": torch.get_num_threads(),
         "attention_backend": {"name": attention.name, "passed_over": list(attention.reasons)},
         "optimizer": optimizer_note,
+        "optimizer_groups": optimizer_groups,
+        "options": describe_options(decisions.model, config.train.z_loss_coef),
         "experts": describe_experts(decisions.model, config.train.ep_size),
-        "exports_to": str(export_target(decoder_shape(decisions.model))),
+        "exports_to": describe_export(decoder_shape(decisions.model)),
         "peak_tflops_per_rank": peak_tflops_per_rank,
         "peak_source": peak_source,
         "parameters": asdict(count_parameters(decisions.model)),
@@ -66,5 +71,6 @@ def describe_environment(
             "sources": [{"prefix": s.prefix, **asdict(r)} for s, r in zip(data.sources, data.readings(), strict=True)],
         },
         "floor": asdict(floor) if floor is not None else None,
+        "notes": list(decisions.notes),
         "warnings": run_warnings(decisions, ranks.accelerator),
     }

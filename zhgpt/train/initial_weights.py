@@ -18,7 +18,12 @@ EXPERT = re.compile(r"^(.*\.mlp)\.(?:experts\.\d+|residual)\.(.*)$")
 FRESH = re.compile(r"\.mlp\.(?:gate|coefficient)\.")
 """What a dense model has nothing for: the router, and the mixing of a residual expert."""
 
-MAY_DIFFER = ("moe", "attention_backend", "max_position_embeddings", "initializer_range", "pad_vocab_size_multiple")
+MAY_DIFFER = (
+    *("moe", "attention_backend", "pad_vocab_size_multiple"),
+    *("max_position_embeddings", "rope_theta", "rope_scaling"),  # longer sequences than those trained on
+    *("initializer_range", "residual_init"),
+)
+"""Settings of the model that need not be those of the first weights."""
 
 
 @torch.no_grad()

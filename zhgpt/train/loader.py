@@ -57,6 +57,7 @@ class Loader:
         attend_across_documents: bool = False,
         pin_memory: bool = False,
         prefetch: int = 8,
+        skipped_samples: int = 0,
     ) -> None:
         """Says what will be loaded; the thread starts with the first `take`.
 
@@ -68,15 +69,25 @@ class Loader:
             attend_across_documents: see :func:`zhgpt.train.batches.host_batch`.
             pin_memory: put batches where a GPU copies them from while it computes. Not run on a GPU yet.
             prefetch: micro batches assembled ahead; 0: none, and no thread.
+            skipped_samples: passed over by the spike policy: every step's samples are so many later.
         """
         self._samples, self._plan, self._rank = samples, plan, rank
         self._attend, self._pin = attend_across_documents, pin_memory
-        self._first_step = first_step
-        self._queue: queue.Queue[LoadedBatch | _Failure] = queue.Queue(maxsize=max(1, prefetch))
+        self._prefetch = prefetch
+        self.waited_seconds = 0.0
+        self._begin(first_step, skipped_samples)
+
+    def restart(self, first_step: int, skipped_samples: int) -> None:
+        """Goes on elsewhere: from ``first_step``, with so many samples passed over."""
+        self.close()
+        self._begin(first_step, skipped_samples)
+
+    def _begin(self, first_step: int, skipped_samples: int) -> None:
+        self._first_step, self._skipped_samples = first_step, skipped_samples
+        self._queue: queue.Queue[LoadedBatch | _Failure] = queue.Queue(maxsize=max(1, self._prefetch))
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._inline: Iterator[LoadedBatch] | None = self._batches() if prefetch == 0 else None
-        self.waited_seconds = 0.0
+        self._inline: Iterator[LoadedBatch] | None = self._batches() if self._prefetch == 0 else None
 
     def take(self, step: int, micro_step: int) -> LoadedBatch:
         """The next batch, which must be that of `step` and `micro_step`; what the thread failed with is raised here."""
@@ -128,11 +139,18 @@ class Loader:
     def _batches(self) -> Iterator[LoadedBatch]:
         plan = self._plan
         for step in range(self._first_step, plan.steps):
-            targets = self._samples.targets_in(step * plan.global_batch_size, plan.global_batch_size)
-            for micro_step in range(plan.gradient_accumulation_steps):
-                first = first_sample(plan, step, micro_step, self._rank)
+            stage = plan.stage_at(step)
+            first_of_step = plan.samples_before(step) + self._skipped_samples
+            targets = self._samples.targets_in(first_of_step, stage.global_batch_size)
+            for micro_step in range(stage.gradient_accumulation_steps):
+                first = first_sample(plan, step, micro_step, self._rank) + self._skipped_samples
                 batch = self._samples.batch(np.arange(first, first + plan.micro_batch_size, dtype=np.int64))
-                host = host_batch(batch, attend_across_documents=self._attend, pin_memory=self._pin)
+                host = host_batch(
+                    batch,
+                    attend_across_documents=self._attend,
+                    row_length=stage.sequence_length,
+                    pin_memory=self._pin,
+                )
                 yield LoadedBatch(step, micro_step, host, targets)
 
 

@@ -2,6 +2,7 @@
 
 from zhgpt.errors import StoppedBySignal
 from zhgpt.train.held_out import evaluate
+from zhgpt.train.roll_back import roll_back_if_wanted
 from zhgpt.train.stop import agreed_signal, describe_signal
 from zhgpt.train.training import Training, evaluation_is_due, is_due, measure, save, save_is_due, train_step
 
@@ -17,9 +18,14 @@ def train(training: Training) -> None:
         DivergedError: the loss or gradient norm is no longer finite.
         StorageError: a checkpoint, metrics or text samples could not be written.
     """
-    for step in range(training.first_step, training.plan.steps):
-        result = train_step(training, step)
-        done = step + 1
+    done = training.first_step
+    while done < training.plan.steps:
+        result = train_step(training, done)
+        earlier = roll_back_if_wanted(training)
+        if earlier is not None:
+            done = earlier
+            continue
+        done += 1
         stop_signal = agreed_signal(training.ranks, training.stop, training.outputs.problem)
 
         if is_due(training, done) or stop_signal != 0:

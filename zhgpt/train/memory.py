@@ -34,7 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemoryError:
     """What to say when the run does not fit, with the next smaller micro batch that divides the global one."""
     size, ranks = plan.micro_batch_size, plan.data_parallel_size
-    fitting = [smaller for smaller in range(1, size) if plan.global_batch_size % (smaller * ranks) == 0]
+    batches = [stage.global_batch_size for stage in plan.stages]
+    fitting = [smaller for smaller in range(1, size) if all(batch % (smaller * ranks) == 0 for batch in batches)]
     advice = (
         f"train.micro_batch_size={fitting[-1]}"
         if fitting

@@ -32,10 +32,20 @@ class Field:
 FIELDS: dict[str, Field] = {
     "step": Field("optimizer steps", "step", "step"),
     "loss": Field("nats per token", "training loss", "train/loss"),
+    "loss_max": Field("nats per token", "highest training loss", "train/loss_max"),
     "bits_per_byte": Field("bits per UTF-8 byte", "bits per byte", "train/bits_per_byte"),
     "learning_rate": Field("1", "learning rate", "train/learning_rate"),
     "gradient_norm": Field("1", "gradient norm", "train/gradient_norm"),
+    "gradient_norm_max": Field("1", "highest gradient norm", "train/gradient_norm_max"),
+    "held_back_steps": Field("optimizer steps", "updates held back", "train/held_back_steps"),
+    "update_norm": Field("1", "update norm", "layers/update_norm"),
+    "update_ratio": Field("1", "update-to-weight ratio", "layers/update_ratio"),
+    "update_ratio_min": Field("1", "smallest update-to-weight ratio", "layers/update_ratio_min"),
+    "update_ratio_min_layer": Field("layer", "layer of the smallest ratio", "layers/update_ratio_min_layer"),
+    "update_ratio_max": Field("1", "largest update-to-weight ratio", "layers/update_ratio_max"),
+    "update_ratio_max_layer": Field("layer", "layer of the largest ratio", "layers/update_ratio_max_layer"),
     "tokens_per_second": Field("tokens per second, all ranks", "tokens per second", "speed/tokens_per_second"),
+    "cpu_seconds": Field("CPU seconds, all ranks", "CPU time", "speed/cpu_seconds"),
     "data_wait": Field("share of the time (0 to 1)", "waiting for data", "speed/data_wait"),
     "communication": Field("share of the time (0 to 1)", "communication", "speed/communication"),
     "forward_time": Field("share of the time (0 to 1)", "forward", "speed/forward_time"),
@@ -43,6 +53,7 @@ FIELDS: dict[str, Field] = {
     "update_time": Field("share of the time (0 to 1)", "update", "speed/update_time"),
     "mfu": Field("share of peak FLOPs (0 to 1)", "MFU", "speed/mfu"),
     "peak_memory_bytes": Field("bytes", "peak memory of a rank", "memory/peak_bytes"),
+    "z_loss": Field("nats per token", "z-loss", "train/z_loss"),
     "router_loss": Field("1", "router losses", "experts/router_loss"),
     "expert_load_max": Field("times an even share", "largest load of an expert", "experts/load_max"),
     "expert_load_min": Field("times an even share", "smallest load of an expert", "experts/load_min"),
@@ -57,6 +68,11 @@ FIELDS: dict[str, Field] = {
     "valid_loss": Field("nats per token", "held-out loss", "valid/loss"),
     "valid_perplexity": Field("1", "held-out perplexity", "valid/perplexity"),
     "valid_bits_per_byte": Field("bits per UTF-8 byte", "held-out bits per byte", "valid/bits_per_byte"),
+    "sample_repeated_4gram_share": Field(
+        "share (0 to 1)", "repeated 4-grams in samples", "samples/repeated_4gram_share"
+    ),
+    "sample_punctuation_share": Field("share (0 to 1)", "punctuation in samples", "samples/punctuation_share"),
+    "memorised_share": Field("share (0 to 1)", "samples copied from the training text", "samples/memorised_share"),
 }
 
 

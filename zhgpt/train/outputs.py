@@ -1,7 +1,7 @@
 """What a run shows and writes as it goes: metrics, text samples, events, console. Only rank 0 does any of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,18 @@ from megatron_style_data.atomic import atomic_write_text
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import RunConfig
 from zhgpt.errors import StorageError
-from zhgpt.evaluate.learning_verdict import Facts, Floor, judge
+from zhgpt.evaluate.learning_verdict import Facts as VerdictFacts
+from zhgpt.evaluate.learning_verdict import Floor, judge
+from zhgpt.health.history import Facts, History, facts_of
+from zhgpt.health.telling import event_fields, lines_of
+from zhgpt.health.watch import Watch
 from zhgpt.train.console import Console
+from zhgpt.train.document_costs import SplitCosts, write_document_costs
 from zhgpt.train.metrics import RunLog, open_run_log, read_metrics
+from zhgpt.train.parameter_roles import group_lines
 from zhgpt.train.run_folder import RunFolder
 from zhgpt.train.sinks import enabled_sinks
+from zhgpt.train.spike_guard import Spike
 from zhgpt.train.text_samples import samples_path
 
 
@@ -29,11 +36,15 @@ class Outputs:
 
     folder: RunFolder
     log: RunLog | None = None
+    reopen: Callable[[int], RunLog] | None = None
+    """The log anew, its metrics brought back to a step."""
     console: Console | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
     """All metrics lines of the run so far."""
     floor: Floor = field(default_factory=Floor)
     tokens_per_parameter: float | None = None
+    watch: Watch = field(default_factory=lambda: Watch(History(Facts())))
+    """The detectors, having seen all records."""
     problem: StorageError | None = None
 
     @classmethod
@@ -50,20 +61,30 @@ class Outputs:
             resumed_step: the loaded checkpoint's step, None for a start from nothing.
         """
         console = Console()
-        log = open_run_log(
-            folder.path,
-            enabled_sinks(config.log),
-            run_name=config.run.name,
-            settings=config.model_dump(mode="json"),
-            resumed_step=resumed_step,
-            say=console.message,
-        )
+
+        def open_log(step: int | None) -> RunLog:
+            return open_run_log(
+                folder.path,
+                enabled_sinks(config.log),
+                run_name=config.run.name,
+                settings=config.model_dump(mode="json"),
+                resumed_step=step,
+                say=console.message,
+            )
+
+        log = open_log(resumed_step)
         log.event("started", step=resumed_step or 0, world_size=report["world_size"], hosts=report["host_names"])
         console.start(config.run.name, plan, start_facts(report), resumed_step=resumed_step)
         for warning in report["warnings"]:
             console.message(f"warning: {warning}")
         records = read_metrics(folder.metrics).records if folder.metrics.exists() else []
-        return cls(folder, log, console, records, floor_of(report), plan.total_tokens / report["parameters"]["active"])
+        watch = Watch.over(facts_of(report), records)
+        for finding in watch.findings if resumed_step else ():
+            if not finding.is_over:
+                for line in lines_of(finding):
+                    console.message(line)
+        ratio = plan.total_tokens / report["parameters"]["active"]
+        return cls(folder, log, open_log, console, records, floor_of(report), ratio, watch)
 
     def step(self, record: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         """Writes one metrics line, and at evaluations the text samples."""
@@ -76,6 +97,7 @@ class Outputs:
             if "valid_loss" in record or samples:
                 self.console.evaluation(record, samples)
                 self._say_whether_it_learns(samples)
+            self._say_what_is_wrong(record)
             if samples:
                 self.folder.samples.mkdir(exist_ok=True)
                 lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
@@ -92,12 +114,65 @@ class Outputs:
 
     def _say_whether_it_learns(self, samples: list[dict[str, Any]]) -> None:
         assert self.console is not None
-        verdict = judge(self.records, self.floor, Facts(self.tokens_per_parameter, samples=samples))
+        verdict = judge(self.records, self.floor, VerdictFacts(self.tokens_per_parameter, samples=samples))
         if verdict.kind in ("too_short", "no_floor"):
             return
-        for sentence in (verdict.sentence, *verdict.advice, *verdict.remarks):
-            self.console.message(f"  {sentence}")
+        self.console.message(f"  {verdict.sentence}")  # what to do, the detectors say
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
+
+    def held_out_documents(self, costs: SplitCosts, utf8_bytes: float) -> None:
+        """Writes what each held-out document costs, for comparing runs; of the run's last evaluation."""
+        if self.log is not None:
+            with self._keeping_problem():
+                write_document_costs(self.folder.held_out_documents, costs, utf8_bytes)
+
+    def _say_what_is_wrong(self, record: dict[str, Any]) -> None:
+        assert self.console is not None
+        begun, ended = self.watch.see(record)
+        for finding in begun:
+            for line in lines_of(finding):
+                self.console.message(line)
+            self.event("finding", **event_fields(finding))
+        for finding in ended:
+            title = f"{finding.detector.title_zh} / {finding.detector.title_en} ({finding.detector.name})"
+            self.console.message(f"已恢复 / over: {title}")
+            self.event(
+                "finding_over", step=record["step"], detector=finding.detector.name, first_step=finding.first_step
+            )
+
+    def spike(self, done: int, policy: str, spike: Spike, rate_factor: float) -> None:
+        """Notes an update that the spike policy held back."""
+        factor = (
+            f"; the learning rate is {rate_factor:g} of the schedule's from here on" if policy == "lower_rate" else ""
+        )
+        self.message(f"step {done}: spike ({spike.reason}); the update was left out{factor}")
+        fields = {"loss": spike.loss, "gradient_norm": spike.gradient_norm, "rate_factor": rate_factor}
+        self.event("spike", step=done, policy=policy, reason=spike.reason, **fields)
+
+    def go_back(self, step: int, spike: Spike, passed_over: int, skipped_samples: int) -> None:
+        """Notes that the run goes on from an earlier step; the metrics of the steps in between move aside.
+
+        Args:
+            step: of the checkpoint.
+            spike: why.
+            passed_over: samples that are read no more because of it.
+            skipped_samples: all such samples of the run.
+        """
+        if self.log is None or self.reopen is None:
+            return
+        with self._keeping_problem():
+            self.log.close()
+            self.log = self.reopen(step)
+            self.records = [record for record in self.records if record["step"] <= step]
+            self.watch = Watch.over(self.watch.history.facts, self.records)
+        self.message(f"back to the checkpoint of step {step}; {passed_over:,} samples are passed over ({spike.reason})")
+        fields = {"reason": spike.reason, "passed_over_samples": passed_over, "skipped_samples": skipped_samples}
+        self.event("rolled_back", step=step, from_step=spike.step + 1, **fields)
+
+    def notice(self, text: str, event: str = "notice") -> None:
+        """Shows one line and keeps it as an event."""
+        self.message(text)
+        self.event(event, text=text)
 
     def routing(self, step: int, layers: list[dict[str, Any]]) -> None:
         """Writes the loads of the experts of each layer."""
@@ -160,9 +235,11 @@ def start_facts(report: dict[str, Any]) -> dict[str, str]:
         f"started by {report['launcher']}",
         "peak": f"{peak:.2f} TFLOPS a rank ({report['peak_source']})" if peak else report["peak_source"],
         "attention": attention["name"] + passed_over,
+        **({"options": report["options"]} if report.get("options") else {}),
         **({"experts": report["experts"]} if report.get("experts") else {}),
         "exports to": report["exports_to"],
         "optimizer": report["optimizer"],
+        **{f"  group {number}": line for number, line in enumerate(group_lines(report["optimizer_groups"]), start=1)},
         "data": f"{report['dataset']['prefix']}: {report['dataset']['splits']['train']['tokens']:,} tokens to train on",
     }
     if floor is not None:

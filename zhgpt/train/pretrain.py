@@ -2,18 +2,19 @@
 
 import importlib.metadata
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from megatron_style_data.atomic import atomic_folder
-from zhgpt.checkpoint.load import check_checkpoint, choose_checkpoint, load_checkpoint
+from zhgpt.checkpoint.load import load_checkpoint
 from zhgpt.checkpoint.save import prepare_folder
 from zhgpt.checkpoint.state import TrainState
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, zero_stage
 from zhgpt.config.loading import run_config_to_yaml
+from zhgpt.config.optim_groups import optimizer_identity
+from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import RunConfig
 from zhgpt.distributed.environment import RankEnvironment, read_slurm_job
 from zhgpt.distributed.process_group import Ranks, join_ranks, lost_rank
@@ -24,10 +25,12 @@ from zhgpt.model.initialise import initialise_weights
 from zhgpt.model.shape import decoder_shape, flops_per_token
 from zhgpt.model.transformer import CausalLM
 from zhgpt.train.arguments import PretrainArguments
+from zhgpt.train.clock import Clock
 from zhgpt.train.compiling import agree_on_compiling, compile_notices
 from zhgpt.train.decisions import Decisions
 from zhgpt.train.engine import build_engine, communication_seconds
 from zhgpt.train.environment_report import describe_environment
+from zhgpt.train.held_out_data import HeldOut
 from zhgpt.train.initial_weights import load_initial_weights
 from zhgpt.train.loader import Loader, pins_memory
 from zhgpt.train.logs import log_to_file, quiet_libraries
@@ -35,15 +38,18 @@ from zhgpt.train.loop import train
 from zhgpt.train.memory import is_out_of_memory, out_of_memory
 from zhgpt.train.optimizer import choose_optimizer
 from zhgpt.train.outputs import Outputs
-from zhgpt.train.resume import Resume, check_resume_never, resume_of_start
+from zhgpt.train.parameter_roles import list_groups
+from zhgpt.train.resume import check_resume_never, resume_of_start
 from zhgpt.train.run_folder import RunFolder, RunLock, exit_status_of, write_run_files
 from zhgpt.train.sinks import check_sinks
+from zhgpt.train.spike_guard import SpikeGuard, SpikeState
+from zhgpt.train.start import choose_start, prove_continuation, start_notices
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
 from zhgpt.train.throughput import peak_tflops
-from zhgpt.train.training import Clock, Training
-from zhgpt.train.training_data import open_held_out, open_training_samples
+from zhgpt.train.training import Training
+from zhgpt.train.training_data import open_training_samples
 
 
 def join_run(
@@ -128,13 +134,8 @@ def build(
     """Model, engine, checkpoint, data and outputs, in this order."""
     config, plan = decisions.config, decisions.plan
     deepspeed_config = compose_deepspeed_config(config, decisions.deepspeed_json, plan, accelerator=ranks.accelerator)
-    state = initial_state(decisions, ranks)
-    resume = ranks.decided_by_first(lambda: resume_of_start(folder, arguments.resume, read_slurm_job()))
-    checkpoint = ranks.decided_by_first(lambda: choose_checkpoint(folder.checkpoints, resume.mode))
-    saved: dict[str, Any] | None = None
-    if checkpoint is not None:
-        saved = check_checkpoint(checkpoint, state, ranks)
-        state = replace(state, step=saved["step"], consumed_samples=saved["consumed_samples"])
+    start = choose_start(arguments.resume, config, folder, ranks, initial_state(decisions, ranks))
+    state, checkpoint = start.state, start.checkpoint
 
     backend = choose_attention_backend(
         decisions.model.attention_backend,
@@ -148,10 +149,14 @@ def build(
     )
     module, started_from = build_module(decisions, ranks, backend.name, compiling, from_nothing=checkpoint is None)
     module.to(ranks.device)
-    optimizer = choose_optimizer(decisions.deepspeed_json, ranks)
-    engine = build_engine(module, optimizer.build(module, config.optim), deepspeed_config)
+    choice = choose_optimizer(config.optim, decisions.deepspeed_json, ranks)
+    width_ratio = decoder_shape(decisions.model).width_ratio
+    optimizer = choice.build(module, config.optim, config.train.precision, width_ratio)
+    groups = list_groups(optimizer.param_groups)
+    engine = build_engine(module, optimizer, deepspeed_config)
     if checkpoint is not None:
         load_checkpoint(engine, checkpoint, state.ep_size)
+    spikes = SpikeState.from_json(state.spikes)
 
     loader = Loader(
         open_training_samples(decisions.data, config.run.seed),
@@ -161,19 +166,27 @@ def build(
         attend_across_documents=config.data.attend_across_documents,
         pin_memory=pins_memory(ranks.device),
         prefetch=config.data.prefetch,
+        skipped_samples=spikes.skipped_samples,
     )
-    held_out = open_held_out(decisions.data)
+    length = config.data.sequence_length
+    held_out = [HeldOut(split.name, split.split, split.open(length), split.utf8_bytes) for split in decisions.held_out]
+    sampler = TextSampler(decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks)
     peak, peak_source = peak_tflops(ranks.device, config.train.precision, config.log.peak_tflops)
-    report = describe_environment(decisions, ranks, backend, peak, peak_source, optimizer.note, state.step)
+    report = describe_environment(decisions, ranks, backend, peak, peak_source, choice.note, groups, state)
     report["compile"] = {"blocks": compiling.blocks, "reason": compiling.reason}
-    set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, config.checkpoint.keep_last))
+    keep = config.checkpoint.keep_last, config.schedule.stable_steps(plan.steps)
+    set_aside = ranks.first_does(lambda: prepare_folder(folder.checkpoints, state.step, *keep))
     ranks.first_does(lambda: write_start(folder, decisions, deepspeed_config, report))
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    for notice in [*started_from, *compile_notices(compiling), *resume_notices(resume, saved, state, set_aside)]:
+    said = [*decisions.notes, *started_from, *compile_notices(compiling), *start_notices(start, set_aside)]
+    for notice in said:
         outputs.message(notice)
         outputs.event("notice", text=notice)
+    if start.is_branching and checkpoint is not None:
+        difference = prove_continuation(engine, sampler, checkpoint, config.train.precision)
+        outputs.event("branched", **(state.branch or {}), largest_logit_difference=difference)
     return Training(
         config=config,
         plan=plan,
@@ -181,17 +194,18 @@ def build(
         engine=engine,
         data=decisions.data,
         loader=loader,
-        held_out=held_out,
-        text_sampler=TextSampler(
-            decisions.tokenizer, config.evaluate, config.data.sequence_length, config.run.seed, ranks
-        ),
+        held_out=tuple(held_out),
+        text_sampler=sampler,
         folder=folder,
         outputs=outputs,
         stop=stop,
         state=state,
-        flops_per_token=flops_per_token(decisions.model, config.data.sequence_length),
+        flops_per_token={
+            stage.sequence_length: flops_per_token(decisions.model, stage.sequence_length) for stage in plan.stages
+        },
         peak_tflops_per_rank=peak,
         times=step_times(ranks.device, deepspeed_config, communication_seconds),
+        spikes=SpikeGuard(engine, config.health.on_spike, ranks, spikes, config.train.precision == "fp16"),
         clock=Clock(skipped_steps=engine.skipped_steps),
     )
 
@@ -208,6 +222,7 @@ def build_module(
         activation_checkpointing=config.train.layers_to_recompute(model.num_hidden_layers),
         ep_size=ep_size,
         compile_blocks=compiling.blocks,
+        z_loss_coef=config.train.z_loss_coef,
     )
     use_kernels(module, config.train.kernels, ranks.device.type)
     initialise_weights(module, model, config.run.seed, ep_rank=ep_rank, ep_size=ep_size)
@@ -217,31 +232,10 @@ def build_module(
     return module, [said]
 
 
-def resume_notices(
-    resume: Resume, saved: dict[str, Any] | None, state: TrainState, set_aside: list[str] | None
-) -> list[str]:
-    """What the user should know about going on from this checkpoint."""
-    notices = [resume.notice] if resume.notice is not None else []
-    if saved is not None and saved["micro_batch_size"] != state.micro_batch_size:
-        notices.append(
-            f"train.micro_batch_size is {state.micro_batch_size} but was {saved['micro_batch_size']}: same samples, but sums are "
-            "taken in another order, so the run goes on closely and not bit for bit"
-        )
-    if saved is not None and saved.get("ep_size", 1) != state.ep_size:
-        notices.append(
-            f"train.ep_size is {state.ep_size} but was {saved.get('ep_size', 1)}: experts and their optimizer state move to the "
-            "ranks that now hold them; sums are taken in another order, so the run goes on closely and not bit for bit"
-        )
-    if set_aside:
-        notices.append(
-            f"{', '.join(set_aside)}: of later steps than {state.step}, where this run goes on; moved to checkpoints/set_aside/"
-        )
-    return notices
-
-
 def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
     """The identity of this run, at step 0."""
     config, plan = decisions.config, decisions.plan
+    branch = branch_step(config)
     return TrainState(
         step=0,
         consumed_samples=0,
@@ -255,8 +249,16 @@ def initial_state(decisions: Decisions, ranks: Ranks) -> TrainState:
         seed=config.run.seed,
         model=decisions.model.model_dump(mode="json"),
         dataset=decisions.data.identity(),
-        optimizer=config.optim.name,
+        optimizer=optimizer_identity(config.optim),
         deepspeed_version=importlib.metadata.version("deepspeed"),
+        batch_stages=[[s.first_step, s.global_batch_size, s.sequence_length] for s in plan.stages],
+        schedule={
+            "name": config.schedule.name,
+            "warmup_steps": config.schedule.warmup,
+            "stable_steps": config.schedule.stable_steps(plan.steps),
+            "learning_rate": config.optim.peak,
+        },
+        branch=None if branch is None else {"from": str(config.train.branch_from), "step": branch},
     )
 
 

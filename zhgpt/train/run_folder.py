@@ -46,6 +46,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def held_out_documents(self) -> Path:
+        return self.path / "held_out_documents.jsonl"
+
+    @property
     def events(self) -> Path:
         return self.path / "events.jsonl"
 

@@ -3,28 +3,39 @@
 import math
 from collections.abc import Callable
 
-from zhgpt.config.schema import ScheduleSection
+from zhgpt.config.schedule_section import ScheduleSection
 
 
 def _cosine(step: int, steps: int, section: ScheduleSection) -> float:
-    progress = (step - section.warmup_steps) / max(1, steps - 1 - section.warmup_steps)
+    progress = (step - section.warmup) / max(1, steps - 1 - section.warmup)
     return section.minimum_ratio + (1 - section.minimum_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _wsd(step: int, steps: int, section: ScheduleSection) -> float:
-    decay_steps = max(1, round(steps * section.decay_fraction))
-    remaining = (steps - 1 - step) / decay_steps
-    return section.minimum_ratio + (1 - section.minimum_ratio) * min(1.0, max(0.0, remaining))
+    remaining = (steps - 1 - step) / section.decay_steps(steps)
+    share = DECAY_SHAPES[section.decay_shape](min(1.0, max(0.0, remaining)))
+    return section.minimum_ratio + (1 - section.minimum_ratio) * share
 
 
 def _constant(step: int, steps: int, section: ScheduleSection) -> float:
     return 1.0
 
 
+def _range_test(step: int, steps: int, section: ScheduleSection) -> float:
+    return float(section.minimum_ratio ** (1 - step / max(1, steps - 1)))
+
+
+DECAY_SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": lambda remaining: remaining,
+    "one_minus_sqrt": lambda remaining: 1 - math.sqrt(1 - remaining),
+}
+"""From the share of the decay that remains (1 to 0) to the share of the rate; 1 - sqrt: Haegele et al. 2024."""
+
 SCHEDULES: dict[str, Callable[[int, int, ScheduleSection], float]] = {
     "cosine": _cosine,
     "wsd": _wsd,
     "constant": _constant,
+    "range_test": _range_test,
 }
 
 
@@ -38,6 +49,6 @@ def learning_rate_at(step: int, steps: int, peak: float, section: ScheduleSectio
         section: shape and warm-up. The rate rises linearly over ``warmup_steps`` (step 0 already has a non-zero rate), then
             follows the named shape down to ``minimum_ratio * peak`` at the last step.
     """
-    if step < section.warmup_steps:
-        return peak * (step + 1) / section.warmup_steps
+    if step < section.warmup:
+        return peak * (step + 1) / section.warmup
     return peak * SCHEDULES[section.name](step, steps, section)

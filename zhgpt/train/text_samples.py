@@ -34,7 +34,7 @@ class TextSampler:
             return []
         prompts = self.tokenizer.encode_batch(list(self.section.prompts))
         continuations = sample_continuations(
-            lambda tokens, last: self._logits(engine, tokens, last),
+            lambda tokens, last: self.logits(engine, tokens, last),
             prompts,
             max_new_tokens=self.section.max_new_tokens,
             temperature=self.section.temperature,
@@ -54,11 +54,10 @@ class TextSampler:
         ids = [token for prompt in self.tokenizer.encode_batch(list(self.section.prompts)) for token in prompt]
         ids = (ids or [self.tokenizer.end_of_text_id])[: min(PROBE_TOKENS, self.context_length)]
         tokens = torch.tensor([ids], dtype=torch.int64)
-        return {"tokens": tokens, "logits": self._logits(engine, tokens)}
+        return {"tokens": tokens, "logits": self.logits(engine, tokens)}
 
-    def _logits(
-        self, engine: "DeepSpeedEngine", tokens: torch.Tensor, last: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def logits(self, engine: "DeepSpeedEngine", tokens: torch.Tensor, last: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, S, vocab_size) fp32 on the CPU; with ``last`` (B,) those of one place a row. Reached by all ranks."""
         at = None if last is None else last.to(self.ranks.device)
         logits: torch.Tensor = engine(tokens.to(self.ranks.device), logits_at=at)
         return logits.float().cpu()

@@ -3,6 +3,7 @@
 One dataset is a blend of one source, so everything below is the same for both.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -42,7 +43,8 @@ class TrainingData:
     schedule: BlendSchedule
     samples: int
     """Samples of the whole run."""
-    samples_per_step: int
+    phase_steps: tuple[int, ...] = (0,)
+    """The first step of each phase of the schedule."""
 
     @property
     def is_blend(self) -> bool:
@@ -150,22 +152,13 @@ class TrainingData:
         return {**known, "blend": phases, "names": names}
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The validation split of one source and its size in bytes."""
-
-    name: str
-    samples: SampleSource
-    utf8_bytes: int
-
-
-def read_training_data(data: DataSection, *, steps: int, global_batch_size: int) -> TrainingData:
+def read_training_data(data: DataSection, *, steps: int, samples_before: Callable[[int], int]) -> TrainingData:
     """Reads the manifests of all datasets and checks that they go together.
 
     Args:
         data: the section, checked by RunConfig.
         steps: of the run.
-        global_batch_size: samples a step.
+        samples_before: how many samples the steps before a step consume (`BatchPlan.samples_before`).
 
     Raises:
         MissingInputError, BadDataError: a dataset is missing, damaged or not packed, or another tokenizer made it.
@@ -174,13 +167,14 @@ def read_training_data(data: DataSection, *, steps: int, global_batch_size: int)
     wanted = data.blend if data.blend is not None else (BlendSource(data=data.prefixes[0], weight=1),)
     sources = tuple(_read_source(data, source) for source in wanted)
     for source in sources[1:]:
-        _check_tokenizers(sources[0], source)
+        check_same_tokenizer(sources[0].prefix, sources[0].manifest, source.prefix, source.manifest)
     _check_different(sources)
-    phases = [Phase(0, _base_weights(data, sources))]
+    phases, phase_steps = [Phase(0, _base_weights(data, sources))], [0]
     for phase in data.phases:
         weights = tuple(exact(phase.weights.get(source.name, 0)) for source in sources)
-        phases.append(Phase(phase.first_step(steps) * global_batch_size, weights))
-    return TrainingData(data, sources, BlendSchedule(tuple(phases)), steps * global_batch_size, global_batch_size)
+        phase_steps.append(phase.first_step(steps))
+        phases.append(Phase(samples_before(phase_steps[-1]), weights))
+    return TrainingData(data, sources, BlendSchedule(tuple(phases)), samples_before(steps), tuple(phase_steps))
 
 
 def open_training_samples(data: TrainingData, seed: int) -> SampleSource:
@@ -199,17 +193,6 @@ def open_training_samples(data: TrainingData, seed: int) -> SampleSource:
         for source, count in zip(data.sources, counts, strict=True)
     ]
     return opened[0] if len(opened) == 1 else Blend(opened, data.schedule)
-
-
-def open_held_out(data: TrainingData) -> tuple[HeldOut, ...]:
-    """The valid split of every source that has one: concatenated, every token once, in an order without a seed."""
-    held_out = []
-    for source in data.sources:
-        split = source.manifest.splits.get("valid")
-        if split is not None and split.tokens > 0:
-            samples = open_samples(source.prefix, "valid", sequence_length=data.section.sequence_length, seed=0)
-            held_out.append(HeldOut(source.name, samples, split.utf8_bytes))
-    return tuple(held_out)
 
 
 def _read_source(data: DataSection, source: BlendSource) -> DataSource:
@@ -232,14 +215,17 @@ def _base_weights(data: DataSection, sources: tuple[DataSource, ...]) -> tuple[F
     return weights_at_temperature(tokens, data.temperature)
 
 
-def _check_tokenizers(one: DataSource, other: DataSource) -> None:
-    """Ids of two datasets must mean the same."""
-    records = [(source.prefix, source.manifest.tokenizer) for source in (one, other)]
-    (prefix, ours), (other_prefix, theirs) = records
+def check_same_tokenizer(prefix: str, manifest: Manifest, other_prefix: str, other_manifest: Manifest) -> None:
+    """Ids of two datasets must mean the same.
+
+    Raises:
+        BadDataError: they were made by different tokenizers.
+    """
+    ours, theirs = manifest.tokenizer, other_manifest.tokenizer
     if ours.fingerprint != theirs.fingerprint:
         raise BadDataError(
             f"{prefix} and {other_prefix} were tokenised with different tokenizers ({ours.path}, fingerprint "
-            f"{ours.fingerprint[:16]}…, and {theirs.path}, fingerprint {theirs.fingerprint[:16]}…); a blend needs one: "
+            f"{ours.fingerprint[:16]}…, and {theirs.path}, fingerprint {theirs.fingerprint[:16]}…); a run needs one: "
             "build one of them again with the other's tokenizer."
         )
     if (ours.vocab_size, ours.end_of_text_id) != (theirs.vocab_size, theirs.end_of_text_id):

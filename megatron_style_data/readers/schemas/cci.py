@@ -18,9 +18,11 @@ CCI = Schema(
     lambda record: has(record, "id", "content") and set(record) <= {"id", "content", "meta_info"},
     _extract,
     fits=lambda record: "content" in record,
+    text_field="content",
 )
 CCI3_HQ = Schema(
     "BAAI CCI 3-HQ: id, text, score",
     lambda record: set(record) == {"id", "text", "score"},
     one_string("text"),
+    text_field="text",
 )

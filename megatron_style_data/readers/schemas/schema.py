@@ -33,6 +33,7 @@ class Schema:
         names: File names that say so.
         goes_on: Whether the second of two records that follow each other goes on with the dialogue of the first, so
             that both are one document; None: each record is one.
+        text_field: The field that is the text, where ``extract`` takes just that; None: a text is more than a field.
     """
 
     corpus: str
@@ -41,6 +42,7 @@ class Schema:
     fits: Callable[[Record], bool] | None = None
     names: re.Pattern[str] | None = None
     goes_on: Callable[[Extracted, Extracted], bool] | None = None
+    text_field: str | None = None
 
 
 def has(record: Record, *names: str) -> bool:

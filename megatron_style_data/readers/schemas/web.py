@@ -10,6 +10,7 @@ C4 = Schema(
     one_string("text", time="timestamp"),
     fits=lambda record: isinstance(record.get("text"), str),
     names=re.compile(r"(?:^|[^a-z0-9])m?c4(?:[^a-z0-9]|$)"),
+    text_field="text",
 )
 SKYPILE = Schema(
     "SkyPile: text alone",
@@ -17,4 +18,5 @@ SKYPILE = Schema(
     one_string("text"),
     fits=lambda record: set(record) == {"text"},
     names=re.compile(r"skypile|(?:^|/)\d{4}-\d\d_zh_[a-z]+_\d+"),
+    text_field="text",
 )

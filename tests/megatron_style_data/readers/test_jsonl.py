@@ -137,3 +137,10 @@ def test_long_files_are_read_line_by_line(write: Write, read: Read) -> None:
     path = write("a.jsonl.zst", "".join(json.dumps(record) + "\n" for record in records))
     documents, _ = read(path)
     assert [document.text for document in documents] == [record["text"] for record in records]
+
+
+def test_fields_nested_a_thousand_deep_end_at_a_hundred(write: Write, read: Read) -> None:
+    documents, counters = read(write("a.jsonl", '{"text": "天下", "a": ' + "[" * 1000 + "]" * 1000 + "}"))
+    assert [document.text for document in documents] == ["天下"]
+    assert str(documents[0].fields["a"]) == "[" * 98 + "[None]" + "]" * 98
+    assert counters.dropped == {}

@@ -43,6 +43,34 @@ def test_probes_hold_every_byte_that_can_be_in_utf8() -> None:
     assert found == set(range(1, 256)) - {0xC0, 0xC1, *range(0xF5, 0x100)}
 
 
+def test_our_pattern_is_handed_on_in_the_spelling_that_is_scanned_for(bpe_folder: Path) -> None:
+    definition = json.loads(plain_definition((bpe_folder / "tokenizer.json").read_bytes(), "<|endoftext|>"))
+    assert definition["pre_tokenizer"]["pretokenizers"][0]["pattern"] == {
+        "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+        r"|\s+(?!\S)|\s+"
+    }
+
+
+def test_merges_are_handed_on_as_strings_unless_a_piece_has_a_space(bpe_folder: Path) -> None:
+    content = json.loads((bpe_folder / "tokenizer.json").read_bytes())
+    merges = content["model"]["merges"]
+    made = json.loads(plain_definition(json.dumps(content).encode(), "<|endoftext|>"))
+    assert made["model"]["merges"] == [f"{left} {right}" for left, right in merges]
+    content["model"]["merges"] = [*merges, ["a b", "c"]]
+    made = json.loads(plain_definition(json.dumps(content).encode(), "<|endoftext|>"))
+    assert made["model"]["merges"] == content["model"]["merges"]
+
+
+# Letters that fold to those of the endings, quotes of other kinds, spaces and line ends: where two scanners could part.
+CUT = st.text("'’sStTſﬅﬆdDmMlLrReEvVK中 \n\r\t\u3000\x85\u2028\u200d。,1２½", max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(CUT)
+def test_texts_are_cut_where_the_tokenizer_cuts_them(bpe: Tokenizer, fast: FastEncoder, text: str) -> None:
+    assert ids_of(fast, text) == bpe.encode_batch([text])[0]
+
+
 def test_special_tokens_in_a_text_are_text(bpe: Tokenizer, fast: FastEncoder, adversarial_texts: list[str]) -> None:
     texts = [text for text in adversarial_texts if "\0" not in text]
     assert first_difference(bpe, fast, texts) is None

@@ -102,6 +102,13 @@ def test_a_corpus_without_spaces_still_has_one(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode_batch(["天 下"])[0]) == "天 下"
 
 
+@pytest.mark.parametrize("unigram", [False, True])
+def test_texts_of_ascii_letters_alone_are_refused(tmp_path: Path, unigram: bool) -> None:
+    with pytest.raises(BadDataError, match="no space, of which sentencepiece makes a vocabulary that cannot spell a"):
+        train_sentencepiece(["abc"], 700, tmp_path / "tokenizer", unigram=unigram)
+    assert not (tmp_path / "tokenizer").exists()
+
+
 @pytest.mark.parametrize("model_type", [None, "gpt2", "llama", "qwen3"])
 def test_transformers_loads_the_folder_with_the_same_ids(
     model_type: str | None, sentencepiece_folder: Path, tmp_path: Path, texts: tuple[str, ...]

@@ -1,0 +1,144 @@
+"""A prediction as tables for a terminal, or as one JSON object."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from zhgpt.cli.table import print_table
+
+if TYPE_CHECKING:
+    from zhgpt.plan.predict import Prediction
+    from zhgpt.plan.propose import Proposal
+    from zhgpt.plan.words import Language
+
+GIB = 2.0**30
+
+
+def print_prediction(prediction: "Prediction", instead: "Proposal | None", language: "Language") -> None:
+    """All tables, warnings, the verdict, and for a run that would fail what would not."""
+    from zhgpt.plan.words import proposal_sentence, verdict, warnings_in
+
+    _print_run(prediction)
+    _print_memory(prediction)
+    _print_time(prediction)
+    _print_quality(prediction)
+    for warning in warnings_in(prediction, language):
+        typer.echo(f"{'警告：' if language == 'zh' else 'warning: '}{warning}")
+    typer.echo(f"{'结论：' if language == 'zh' else 'verdict: '}{verdict(prediction).text(language)}")
+    if instead is not None:
+        head = "换成这样就不会失败：" if language == "zh" else "what would not fail: "
+        typer.echo(head + proposal_sentence(instead).text(language))
+
+
+def print_proposal(proposal: "Proposal", output: Path | None, language: "Language") -> None:
+    """What is proposed, then the same tables, then how to start it."""
+    from zhgpt.plan.words import proposal_sentence
+
+    typer.echo(proposal_sentence(proposal).text(language))
+    print_prediction(proposal.prediction, None, language)
+    if output is not None:
+        where = f"zhgpt pretrain --config {output} --deepspeed_config ds_configs/zero{proposal.stage}.json"
+        typer.echo(f"{'已写入' if language == 'zh' else 'wrote'} {output}; {where}")
+
+
+def print_json(prediction: "Prediction", proposal: "Proposal | None", language: "Language") -> None:
+    """One object on one line a key; a proposal under its own key."""
+    from zhgpt.plan.document import as_values
+    from zhgpt.plan.words import proposal_sentence
+
+    values = as_values(prediction, language)
+    if proposal is not None:
+        values["proposal"] = {
+            "zero_stage": proposal.stage,
+            "limited_by": proposal.limited_by,
+            "useful_text_gb": proposal.useful_text_gb,
+            "text": proposal_sentence(proposal).text(language),
+            "config": proposal.prediction.config.model_dump(mode="json"),
+        }
+    typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+
+
+def _print_run(prediction: "Prediction") -> None:
+    """Which run on what, and what was assumed."""
+    from zhgpt.config.description import describe_batch, describe_model
+
+    cluster, config = prediction.cluster, prediction.config
+    hosts = "" if cluster.nodes == 1 else f" on {cluster.nodes} hosts"
+    typer.echo(
+        f"{config.run.name} on {cluster.world_size} x {cluster.gpu.name}{hosts}: ZeRO-{prediction.layout.stage}, "
+        f"{config.train.precision}"
+    )
+    typer.echo(f"  {describe_model(prediction.model)}")
+    typer.echo(f"  {describe_batch(prediction.batch)}")
+    if prediction.estimate:
+        typer.echo(f"  estimate: {prediction.estimate}")
+    if prediction.text.assumed:
+        typer.echo(f"  assumed: {prediction.text.assumed}")
+
+
+def _print_memory(prediction: "Prediction") -> None:
+    """What lies on a rank at its fullest moment."""
+    memory, device = prediction.memory, prediction.cluster.gpu.memory_bytes
+    rows = [(name, f"{size / GIB:.2f}") for name, size in memory.parts.items()]
+    rows.append((f"all, of {device / GIB:.0f}", f"{memory.total / GIB:.2f}"))
+    if memory.host_bytes:
+        rows.append(("in the host's memory", f"{memory.host_bytes / GIB:.2f}"))
+    moment = {
+        "loss": "while the loss is computed",
+        "recompute": "when a layer is computed again",
+        "backward": "in the backward pass",
+        "reduce": "when gradients are reduced",
+        "step": "in the update",
+    }
+    print_table((f"memory of a rank, {moment[memory.moment]}", "GiB"), rows)
+
+
+def _print_time(prediction: "Prediction") -> None:
+    """A step by what takes it, and the run with its cost."""
+    from zhgpt.config.quantities import count_text, duration_text, share_text
+
+    step, total = prediction.step, prediction.step.total
+    parts = (
+        ("matrix products", step.matmul),
+        ("moving memory", step.traffic),
+        ("launches", step.launch),
+        ("optimizer", step.update),
+        ("communication that shows", step.exposed_communication),
+    )
+    rows = [(name, f"{seconds:.3f}", share_text(seconds / total)) for name, seconds in parts if seconds > 0]
+    rows.append(("a step", f"{total:.3f}", "100.0 %"))
+    if step.hidden_communication > 0:
+        rows.append(("communication that hides", f"{step.hidden_communication:.3f}", ""))
+    print_table(("time of a step", "seconds", "share"), rows)
+    energy, money = prediction.kilowatt_hours, prediction.money
+    facts = [
+        ("speed", f"{count_text(prediction.tokens_per_second)} tokens a second, MFU {share_text(prediction.mfu)}"),
+        ("length", f"{prediction.batch.steps:,} steps, {count_text(prediction.batch.total_tokens)} tokens"),
+        ("duration", f"{duration_text(prediction.seconds)} ({prediction.seconds / 86400:.2f} days)"),
+    ]
+    if energy is not None:
+        facts.append(("energy", f"{energy:.1f} kWh at board power"))
+    if money is not None:
+        facts.append(("cost", f"{money:,.2f} at {prediction.wishes.price_per_gpu_hour:g} a GPU-hour"))
+    for name, value in facts:
+        typer.echo(f"  {name:<21} {value}")
+
+
+def _print_quality(prediction: "Prediction") -> None:
+    """Tokens a parameter, passes, and bits per byte."""
+    from zhgpt.plan.words import rate_is_too_low
+
+    expectation, epochs = prediction.expectation, prediction.epochs
+    typer.echo(f"  {'tokens a parameter':<21} {prediction.tokens_per_parameter:.3g}")
+    if epochs is not None:
+        typer.echo(f"  {'passes over the text':<21} {epochs:.2g}")
+    band = f"{expectation.low:.2f} to {expectation.high:.2f}"
+    if rate_is_too_low(prediction):
+        said = "none to expect: our runs had a learning rate for pretraining"
+    elif expectation.extrapolated is None:
+        said = f"{expectation.bits_per_byte:.2f} ({band})"
+    else:
+        said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
+    typer.echo(f"  {'bits per byte':<21} {said}")
