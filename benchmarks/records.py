@@ -45,12 +45,10 @@ such runs 0.2 % are then in a run that the corpus has, too; between two halves o
 the made text is 4.8 bytes, of the corpus 5.2. Short documents are runs of whole lines of the corpus, of 128 bytes or more.
 PSS counts shared pages once; it is looked at every 50 ms. The baselines read the text as ours does, and keep no manifest.
 
-A target is missed: 10 times one `encode` call a document, at both sizes. Documents are 8 kB, and there one call each costs
-HF's tokenizers only a quarter more than batches (50 MB), so 10 times that is 8 times the batches. At 50 MB the start
-weighs, too: of the 3.7 CPU-seconds that it took in another run, 1.6 are what 1.5 MB take (imports, reading the tokenizer,
-preparing and proving the fast encoder). 5 times the batches is just reached there; with 1.8 cores busy otherwise it was
-4.87, so a run in other company may fall short. At 500 MB other work ended during the run: ours and the batches had it
-beside them, the single calls for the most part not, which flatters these.
+A target is missed: 10 times one `encode` call a document at 50 MB; at 500 MB it is passed. What stands in the way is the
+start: from the two sizes, a build takes about 1.3 CPU-seconds before and after the text (imports in three processes, reading the
+tokenizer, preparing the fast encoder and proving it on a sample, joining the parts) and 1.2 for each 50 MB. Ten times the
+single calls would leave 1.6 for all of it.
 
 MinHash works on characters, so MB a second depend on how many bytes a character has: statutes and a novel are nearly all
 Han characters of three bytes, the modern corpus has English, code and markup of one byte. Per character both are alike.
