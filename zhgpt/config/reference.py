@@ -160,11 +160,13 @@ def _default_text(key: str, field: FieldInfo) -> str:
         return DERIVED_DEFAULTS[key]
     if field.is_required():
         return "**required**"
-    value = field.default
+    value = field.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return "left out"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value == {}:
+        return "none"
     if isinstance(value, tuple):
         return "[" + ", ".join(f"`{item}`" for item in value) + "]" if value else "none"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
