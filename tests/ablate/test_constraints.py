@@ -80,3 +80,12 @@ def test_a_ramp_is_refused_where_a_constraint_would_decide_the_steps(
         SettingError, match=r"variant grown has train\.batch_ramp, so its steps differ in size and equal_tokens"
     ):
         make_plan(grid, AblationFolder(tmp_path / "out"), None)
+
+
+def test_the_tokens_of_a_ramp_are_those_of_its_steps(make_grid: Callable[..., Path], tmp_path: Path) -> None:
+    ramp = {"train.batch_ramp": [{"global_batch_size": 4, "until_step": 2}]}
+    grid = load_grid(make_grid(variants={"a": {}, "grown": ramp}, constraints=[]), [])
+    whole, grown = make_plan(grid, AblationFolder(tmp_path / "out"), None).variants
+    sequence = whole.tokens_per_step // 8
+    assert (whole.tokens, grown.tokens) == (whole.steps * 8 * sequence, (2 * 4 + (grown.steps - 2) * 8) * sequence)
+    assert grown.flops == grown.tokens * grown.flops_per_token

@@ -27,6 +27,7 @@ class PlannedVariant:
         overrides: everything on top of the base recipe, the length that the constraint gave it included.
         deepspeed_json: what its DeepSpeed JSON holds.
         steps, tokens_per_step, flops_per_token, parameters: of a run.
+        ramp_tokens: tokens of a run whose first batches are smaller; None where all steps are alike.
         step_seconds, peak_memory_bytes: from its probe; None where none ran.
         problem: why it cannot run; empty when it can.
         problem_code: the exit code that the problem stands for.
@@ -40,6 +41,7 @@ class PlannedVariant:
     tokens_per_step: int
     flops_per_token: int
     parameters: int
+    ramp_tokens: int | None = None
     step_seconds: float | None = None
     peak_memory_bytes: float | None = None
     problem: str = ""
@@ -48,7 +50,7 @@ class PlannedVariant:
     @property
     def tokens(self) -> int:
         """Tokens of a run."""
-        return self.steps * self.tokens_per_step
+        return self.steps * self.tokens_per_step if self.ramp_tokens is None else self.ramp_tokens
 
     @property
     def flops(self) -> int:

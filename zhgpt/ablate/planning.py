@@ -135,6 +135,7 @@ def _draft(grid: Grid, folder: AblationFolder, variant: Variant, prober: Prober 
         tokens_per_step=decisions.plan.tokens_per_step,
         flops_per_token=numbers.flops_per_token,
         parameters=numbers.parameters,
+        ramp_tokens=decisions.plan.total_tokens if decisions.config.train.batch_ramp else None,
     )
     if size is not None:
         found = results.get(size)
