@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("zhgpt.cli.pretrain", "command", "Train, with one process a GPU on this host (or one of several)."),
     "ablate": ("zhgpt.cli.ablate", "command", "Answer a question by a grid of runs, here or on Slurm."),
     "generate": ("zhgpt.cli.generate", "command", "Continue a prompt with an exported model."),
+    "samples": ("zhgpt.cli.samples", "command", "Write at fixed prompts and measure the text beside held-out text."),
     "export": ("zhgpt.cli.export", "app", "Turn a checkpoint into a transformers model."),
     "report": ("zhgpt.cli.report", "command", "Make a run's report.html."),
 }

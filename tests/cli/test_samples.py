@@ -1,0 +1,82 @@
+"""``zhgpt samples``: texts at fixed prompts, measured beside held-out text."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from tiny import Tiny
+
+from zhgpt.cli.main import load_command
+from zhgpt.config.schema import ModelSection
+from zhgpt.errors import BadDataError, MissingInputError, StorageError, UserError
+from zhgpt.export.generate import GenerationSettings, generate_text, load_for_generation
+from zhgpt.export.hf import export_hf
+from zhgpt.model.initialise import initialise_weights
+from zhgpt.model.transformer import CausalLM
+
+PROMPTS = "话说天下大势，\n\n玄德曰：\n"
+
+
+@pytest.fixture(scope="module")
+def exported(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the tiny dataset's vocabulary that writes at random."""
+    torch.set_num_threads(1)
+    model = ModelSection(
+        vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=16, intermediate_size=64, max_position_embeddings=128,
+    )  # fmt: skip
+    module = CausalLM(model, "sdpa")
+    initialise_weights(module, model, seed=1)
+    out = tmp_path_factory.mktemp("model") / "out"
+    return export_hf(module.state_dict(), model, tiny.tokenizer, out).path
+
+
+def run(tiny: Tiny, exported: Path, prompts: Path, *words: str) -> Result:
+    arguments = ["--model", str(exported), "--prompts", str(prompts), "--data", str(tiny.prefix)]
+    return CliRunner().invoke(load_command("samples"), [*arguments, "--max-new-tokens", "60", *words])
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("\ufeff" + PROMPTS, encoding="utf-8")
+    return path
+
+
+def test_every_prompt_is_continued_with_its_own_seed_and_measured(
+    tiny: Tiny, exported: Path, prompts: Path, tmp_path: Path
+) -> None:
+    result = run(tiny, exported, prompts, "--output", str(tmp_path / "out"), "--seed", "7")
+    assert result.exit_code == 0, result.output
+    assert "copied windows" in result.output
+    assert "of held-out text:" in result.output
+    lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["prompt"], line["seed"]) for line in lines] == [("话说天下大势，", 7), ("玄德曰：", 8)]
+    drawn = GenerationSettings(60, temperature=1.0, top_k=0, top_p=0.95, seed=8)
+    greedy = GenerationSettings(60, greedy=True)
+    for name, settings in (("text", drawn), ("greedy", greedy)):
+        whole = generate_text(load_for_generation(exported), "玄德曰：", settings, lambda piece: None)
+        assert whole == "玄德曰：" + lines[1][name]
+
+
+def problem(result: Result) -> UserError:
+    assert isinstance(result.exception, UserError)
+    return result.exception
+
+
+def test_wrong_inputs_are_named_before_anything_is_written(
+    tiny: Tiny, exported: Path, prompts: Path, tmp_path: Path
+) -> None:
+    missing = problem(run(tiny, exported, tmp_path / "none.txt"))
+    assert isinstance(missing, MissingInputError)
+    assert "none.txt: no such file; expected a text file with a prompt a line" in str(missing)
+    for content, sentence in ((b"\n \n", "has no prompt; write one a line"), (b"\xb0\xa1", "not UTF-8 at byte 0")):
+        prompts.write_bytes(content)
+        found = problem(run(tiny, exported, prompts))
+        assert isinstance(found, BadDataError)
+        assert sentence in str(found)
+    there = problem(run(tiny, exported, prompts, "--output", str(tmp_path)))
+    assert isinstance(there, StorageError)
+    assert "exists already; choose another output" in str(there)

@@ -1,0 +1,118 @@
+"""What a model writes beside held-out text of the same length: variety, repetition, punctuation, and what is copied."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from megatron_style_data.errors import BadDataError
+from megatron_style_data.manifest import check_tokenizer
+from megatron_style_data.samples import open_split
+from megatron_style_data.tokenizer.protocol import Tokenizer
+from zhgpt.evaluate.memorisation import copied_share
+from zhgpt.evaluate.text_statistics import text_statistics
+
+MEASURES = {
+    "distinct_1": "distinct characters",
+    "distinct_2": "distinct 2-grams",
+    "distinct_3": "distinct 3-grams",
+    "repeated_4gram_share": "repeated 4-grams",
+    "punctuation_share": "punctuation",
+}
+"""Statistics that are compared, and their words."""
+ALIKE = 0.2
+"""How far from held-out text's, as a share of it, a measure of healthy prose lies at most."""
+COPIED = 0.05
+"""Share of windows from the training text above which a model recites."""
+FEWEST_CHARACTERS = 20
+"""Shorter texts are left out of the means: a statistic of some characters says nothing."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Some texts in numbers.
+
+    Attributes:
+        texts: how many, the short ones left out.
+        characters: of a text, on average.
+        measures: mean over the texts, by the names of ``MEASURES``.
+        copied_share: 30-character windows that stand in the training text; None where it was not searched.
+    """
+
+    texts: int
+    characters: float
+    measures: dict[str, float]
+    copied_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of a model's texts beside that of held-out ones."""
+
+    name: str
+    written: float
+    held_out: float
+
+    @property
+    def ratio(self) -> float | None:
+        """None where held-out text has nothing of it."""
+        return self.written / self.held_out if self.held_out else None
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it lies within ``ALIKE``."""
+        return abs(self.written - self.held_out) <= ALIKE * self.held_out
+
+
+def writing_of(texts: Sequence[str], passages: Iterable[str] | None = None) -> Writing | None:
+    """Numbers of some texts; None if all are short.
+
+    Args:
+        texts: continuations without their prompts.
+        passages: of the training text, to look for copies in; None: not searched.
+    """
+    long_enough = [text for text in texts if len(text) >= FEWEST_CHARACTERS]
+    if not long_enough:
+        return None
+    statistics = [text_statistics(text) for text in long_enough]
+    return Writing(
+        len(long_enough),
+        fmean(len(text) for text in long_enough),
+        {name: fmean(one[name] for one in statistics) for name in MEASURES},
+        None if passages is None else copied_share(long_enough, passages),
+    )
+
+
+def compare(written: Writing, held_out: Writing) -> list[Comparison]:
+    """Every measure of both."""
+    return [Comparison(name, value, held_out.measures[name]) for name, value in written.measures.items()]
+
+
+def held_out_texts(prefix: str | Path, tokenizer: Tokenizer, count: int, tokens: int) -> list[str]:
+    """Windows of the valid split as long as a model's texts, spread evenly, each cut where its document ends.
+
+    Args:
+        prefix: of a finished dataset.
+        tokenizer: the one it was built with.
+        count: windows at most.
+        tokens: of a window.
+
+    Raises:
+        MissingInputError: no finished dataset there.
+        BadDataError: another tokenizer's dataset, or no valid split that is long enough for a window.
+    """
+    dataset, manifest, split = open_split(prefix, "valid")
+    check_tokenizer(manifest, tokenizer)
+    most = min(count, split.tokens // tokens)
+    if most == 0:
+        raise BadDataError(
+            f"{prefix}: its valid split has {split.tokens} tokens, less than one text of {tokens}; build the dataset with a "
+            "larger --valid-fraction, or write shorter texts."
+        )
+    texts = []
+    for number in range(most):
+        start = split.first_token + number * split.tokens // most
+        window = dataset.tokens[start : start + tokens].tolist()
+        end = window.index(tokenizer.end_of_text_id) if tokenizer.end_of_text_id in window else tokens
+        texts.append(tokenizer.decode(window[:end]))
+    return texts
