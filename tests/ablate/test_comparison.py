@@ -181,5 +181,6 @@ def test_speed_is_a_ratio_with_the_interval_of_its_logarithm(made_up: Make) -> N
     assert comparison.speed[1] == pytest.approx(exp(mean - 4.30265 * spread / sqrt(3)), abs=1e-4)
     assert comparison.memory == 0.5
     assert comparison.sentence.endswith(
-        "1.20 × the tokens a second (0.97 to 1.47) and 0.50 × the peak memory of a rank."
+        "1.20 × the tokens a second (0.97 to 1.47) and 0.50 × the peak memory of a rank. It is as good as base at its end after "
+        "1.00 × its tokens (1.00 to 1.00) and 0.84 × its training time (0.68 to 1.03)."
     )

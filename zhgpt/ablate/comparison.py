@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from zhgpt.ablate.documents import half_width_over_documents
 from zhgpt.ablate.observed import Basis, Observed, bits_at
 from zhgpt.ablate.plan import Plan
+from zhgpt.ablate.reaching import Reach, reach
 from zhgpt.ablate.student import Interval, mean_interval
 
 Outcome = Literal["better", "worse", "same", "not decided"]
@@ -20,6 +21,13 @@ BASES: dict[Basis, str] = {
     "seconds": "equal wall-clock",
     "cpu_seconds": "equal CPU-seconds",
     "flops": "equal FLOPs",
+}
+
+COUNTED: dict[Basis, str] = {
+    "tokens": "tokens",
+    "seconds": "training time",
+    "cpu_seconds": "CPU-seconds",
+    "flops": "FLOPs",
 }
 
 VERDICTS: dict[Outcome, str] = {
@@ -60,6 +68,7 @@ class Comparison:
         memory: peak memory of a rank as a ratio, mean over the pairs.
         failures: of its other runs, a phrase each.
         sentence: all of it in words.
+        reaches: what it needs to be as good as the baseline at its end, by what is counted; missing where it never is.
     """
 
     variant: str
@@ -69,6 +78,7 @@ class Comparison:
     memory: float | None
     failures: tuple[str, ...]
     sentence: str
+    reaches: dict[Basis, Reach] = field(default_factory=dict)
 
 
 def compare(plan: Plan, runs: Sequence[Observed]) -> list[Comparison]:
@@ -142,8 +152,11 @@ def _compare_one(plan: Plan, name: str, runs: Sequence[Observed], baseline: dict
     baseline_done = any(run.done for run in baseline.values())
     speed, memory = _speed(pairs, plan.confidence), _memory(pairs)
     sentence = sentence_of(name, plan, differences, len(pairs), failures, baseline_done)
-    sentence += _cost_sentence(speed, memory)
-    return Comparison(name, tuple(run.cell.seed for run, _ in pairs), differences, speed, memory, failures, sentence)
+    reached = {basis: reach(pairs, basis, plan.confidence) for basis in BASES}
+    reaches = {basis: found for basis, found in reached.items() if found is not None}
+    sentence += _cost_sentence(speed, memory) + _reach_sentence(reaches, plan, len(pairs))
+    seeds = tuple(run.cell.seed for run, _ in pairs)
+    return Comparison(name, seeds, differences, speed, memory, failures, sentence, reaches)
 
 
 def sentence_of(
@@ -211,6 +224,14 @@ def _cost_sentence(speed: tuple[float, float, float] | None, memory: float | Non
     if memory is not None:
         parts.append(f"{memory:.2f} × the peak memory of a rank")
     return f" It has {' and '.join(parts)}." if parts else ""
+
+
+def _reach_sentence(reaches: dict[Basis, Reach], plan: Plan, pairs: int) -> str:
+    shown: tuple[Basis, ...] = ("tokens", plan.time)
+    parts = [reaches[basis].text(f" × its {COUNTED[basis]}") for basis in shown if basis in reaches]
+    if pairs < FEWEST_SEEDS or not any(reaches[basis].ratio < _EARLY for basis in shown if basis in reaches):
+        return ""
+    return f" It is as good as {plan.baseline} at its end after {' and '.join(parts)}."
 
 
 def _speed(pairs: Sequence[tuple[Observed, Observed]], confidence: float) -> tuple[float, float, float] | None:

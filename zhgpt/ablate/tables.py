@@ -2,13 +2,15 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from zhgpt.ablate.comparison import BASES, Comparison, Difference, signed
+from zhgpt.ablate.comparison import BASES, COUNTED, Comparison, Difference, signed
 from zhgpt.ablate.observed import Basis, Observed
 from zhgpt.ablate.plan import Plan
+from zhgpt.ablate.reaching import Reach
 from zhgpt.ablate.student import Interval, mean_interval
 from zhgpt.config.quantities import count_text, duration_text, share_text
 
@@ -70,15 +72,20 @@ def cost_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compa
     """A row a variant: means over its finished runs. What no run measured has no column."""
     by_name = {comparison.variant: comparison for comparison in comparisons}
     measured = [name for name in COSTS if any(name in run.numbers for run in runs if run.done)]
+    counted: list[Basis] = [
+        basis for basis in ("tokens", plan.time) if any(basis in one.reaches for one in comparisons)
+    ]
     rows = []
     for variant in plan.variants:
         mine = [run.numbers for run in runs if run.cell.variant.name == variant.name and run.done]
         cells = [_speed_text(by_name.get(variant.name), variant.name, plan)]
+        cells += [_reach_text(by_name.get(variant.name), variant.name, plan, basis) for basis in counted]
         for name in measured:
             values = [numbers[name] for numbers in mine if name in numbers]
             cells.append(COSTS[name][1](fmean(values)) if values else NOT_MEASURED)
         rows.append((variant.name, *cells))
-    return Table(("variant", "speed × baseline", *(COSTS[name][0] for name in measured)), tuple(rows))
+    heads = [f"as good after × {COUNTED[basis]}" for basis in counted]
+    return Table(("variant", "speed × baseline", *heads, *(COSTS[name][0] for name in measured)), tuple(rows))
 
 
 def run_table(runs: Sequence[Observed]) -> Table:
@@ -155,10 +162,12 @@ def curves_csv(runs: Sequence[Observed]) -> str:
 def comparisons_csv(plan: Plan, comparisons: Sequence[Comparison]) -> str:
     """One line a variant and basis."""
     head = ["variant", "baseline", "held_equal", "pairs", "mean_difference", "half_width", "confidence", "outcome"]
+    head += ["as_good_after", "as_good_after_low", "as_good_after_high"]
     rows: list[list[object]] = [
         [
             *(comparison.variant, plan.baseline, basis, difference.interval.count, difference.interval.mean),
             *(difference.interval.half_width, plan.confidence, difference.outcome),
+            *_reach_numbers(comparison.reaches.get(basis)),
         ]
         for comparison in comparisons
         for basis, difference in comparison.differences.items()
@@ -194,6 +203,20 @@ def _difference_text(difference: Difference | None) -> str:
     interval = difference.interval
     spread = "" if interval.half_width is None else f" ± {interval.half_width:.4f}"
     return f"{signed(interval.mean, 4)}{spread} ({difference.outcome})"
+
+
+def _reach_text(comparison: Comparison | None, name: str, plan: Plan, basis: Basis) -> str:
+    if name == plan.baseline:
+        return "1"
+    found = None if comparison is None else comparison.reaches.get(basis)
+    return "never" if found is None else found.text()
+
+
+def _reach_numbers(found: Reach | None) -> tuple[float | None, float | None, float | None]:
+    if found is None:
+        return None, None, None
+    known = math.isfinite(found.high)
+    return found.ratio, found.low if known else None, found.high if known else None
 
 
 def _speed_text(comparison: Comparison | None, name: str, plan: Plan) -> str:
