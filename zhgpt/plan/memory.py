@@ -239,15 +239,16 @@ def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes
     weights = float(layout.weight_bytes * parameters)
     bucket = float(layout.key("reduce_bucket_size", ZERO_BUCKET))
     if layout.stage == 0:
-        reduction = min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES  # on one rank, too
+        reduction = 0.0 if layout.world_size == 1 else min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES
         gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, ADAM_BYTES * parameters, 0, gradients, gradients, reduction, 0)
     optimizer = (MASTER_BYTES + ADAM_BYTES) * split
     if layout.bf16_optimizer:
-        # fp32 gradients of everything stay; the reduction lays a bucket side by side and casts it to bf16.
-        reduction = (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)
+        # fp32 gradients of everything stay, a bf16 one goes into its sum as it is made; the reduction lays a bucket side by side
+        # and casts it to bf16.
+        reduction = 0.0 if layout.world_size == 1 else (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)
         gradients = float(GRADIENT_BYTES * parameters)
-        return StateBytes(weights, optimizer, gradients, 2 * parameters, 0, reduction, 0)
+        return StateBytes(weights, optimizer, gradients, 0, 0, reduction, 0)
     gradients = GRADIENT_BYTES * split
     buckets = (
         min(bucket, parameters) * layout.weight_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
