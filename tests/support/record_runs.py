@@ -74,6 +74,7 @@ _OTHER = ("model.hidden_size=96", "model.num_hidden_layers=2", "data.sequence_le
 HEALTHY: dict[str, tuple[str, ...]] = {
     "healthy_dense": (*_OTHER, "run.seed=101", "optim.learning_rate=5e-3"),
     "healthy_moe": (*_OTHER, *MOE, "run.seed=102", "optim.learning_rate=4e-3"),
+    "healthy_muon": (*_OTHER, "optim.name=muon", "run.seed=105", "optim.learning_rate=5e-3"),
     "healthy_small_data": (*_OTHER, "data.train=small", "run.seed=103", "optim.learning_rate=5e-3"),
     "healthy_resumed": (*_OTHER, "run.seed=104", "optim.learning_rate=3e-3", "schedule.name=cosine"),
 }
@@ -90,7 +91,6 @@ FAILING: dict[str, tuple[str, ...]] = {
 _DEMO = ("data.train=demo8k", "evaluate.samples=64")
 HEALTHY["healthy_demo"] = (*_DEMO, "evaluate.every_steps=200")
 FAILING["failing_demo"] = (*_DEMO, "optim.learning_rate=2e-5")
-# A healthy run with Muon belongs here as soon as optim.name knows it.
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
 STOP_AT = {"healthy_resumed": 150, "healthy_demo": 431, "failing_demo": 460}
 """Steps after which a run is stopped by a signal; the first is started again."""
