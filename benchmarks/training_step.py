@@ -31,7 +31,7 @@ def run(prefix: Path) -> Comparison:
     """Forward, backward and AdamW; ours keeps attention inside documents, theirs attends over the whole sample."""
     torch.set_num_threads(1)
     model = ModelSection(model_type="qwen3", **SHAPE)
-    ours_module = CausalLM(model, "sdpa")
+    ours_module = CausalLM(model, "blocked")
     initialise_weights(ours_module, model, 1)
     theirs_module = Qwen3ForCausalLM(Qwen3Config(**SHAPE, attn_implementation="sdpa"))
     samples = Samples.open(prefix, sequence_length=SEQUENCE, seed=1)

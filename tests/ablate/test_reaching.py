@@ -58,6 +58,17 @@ def test_what_is_never_as_good_says_never(made_up: Make) -> None:
     assert "as good after × tokens" not in cost_table(made.plan, observe(made.folder, made.plan), [comparison]).head
 
 
+def test_what_was_not_compared_does_not_say_never(made_up: Make) -> None:
+    made = made_up([planned("base"), planned("fast"), planned("lost")])
+    for seed in (1, 2, 3):
+        made.run(f"base-seed{seed}", {5: 3.0, 10: 2.0})
+        made.run(f"fast-seed{seed}", {5: 3.0, 10: 1.9})
+        made.run(f"lost-seed{seed}", {5: 3.0}, code=76)
+    runs = observe(made.folder, made.plan)
+    table = cost_table(made.plan, runs, compare(made.plan, runs))
+    assert [row[table.head.index("as good after × tokens")] for row in table.rows][::2] == ["1", "–"]
+
+
 def test_the_tables_have_it(made_up: Make) -> None:
     made, comparison = compared(made_up)
     table = cost_table(made.plan, observe(made.folder, made.plan), [comparison])

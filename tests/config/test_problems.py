@@ -115,6 +115,18 @@ def test_a_value_of_the_wrong_kind_or_range_is_one_sentence(refusal: Refusal, ov
     assert refusal(override) == f"override {override}: {override.split('=')[0]}: {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("'2'", "train.recomputed_layers: expected a whole number, found '2'; take the quotation marks away"),
+        ("[0, two]", "train.recomputed_layers.1: expected a whole number, found 'two'"),
+    ],
+)
+def test_a_value_that_is_none_of_several_types_is_one_sentence(refusal: Refusal, value: str, sentence: str) -> None:
+    override = f"train.recomputed_layers={value}"
+    assert refusal("train.activation_checkpointing=true", override) == f"override {override}: {sentence}"
+
+
 def test_a_section_of_the_deepspeed_json_is_sent_there_whole(refusal: Refusal) -> None:
     assert refusal("zero_optimization.stage=1", "zero_optimization.overlap_comm=true") == (
         "override zero_optimization.stage=1: zero_optimization belongs to the DeepSpeed JSON, not to the run's YAML: put "

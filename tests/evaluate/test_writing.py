@@ -9,7 +9,6 @@ from written_dataset import write_dataset
 from megatron_style_data.errors import BadDataError
 from megatron_style_data.inspection import dataset_tokenizer
 from megatron_style_data.manifest import TokenizerRecord, load_manifest
-from megatron_style_data.samples import open_split
 from zhgpt.evaluate.text_statistics import text_statistics
 from zhgpt.evaluate.writing import MEASURES, Comparison, compare, held_out_texts, writing_of
 
@@ -46,21 +45,26 @@ def test_alike_is_within_a_fifth_of_the_held_out_value() -> None:
     assert not any(one.is_alike for one in compare(quotes, prose))
 
 
-def test_held_out_texts_are_windows_of_the_valid_split_that_end_with_their_document(tiny: Tiny) -> None:
-    tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)
-    dataset, _, split = open_split(tiny.prefix, "valid")
-    texts = held_out_texts(tiny.prefix, tokenizer, 5, 40)
-    assert len(texts) == 5
-    whole = tokenizer.decode(dataset.tokens[split.first_token :][: split.tokens].tolist())
-    assert all(tokenizer.end_of_text not in text and text.strip("\ufffd") in whole for text in texts)
-    last = dataset.tokens[split.first_token + split.tokens - 40 : split.first_token + split.tokens]
-    assert last[-1] == tokenizer.end_of_text_id  # a window over the end is cut there
-    assert len(held_out_texts(tiny.prefix, tokenizer, 10**6, 40)) == split.tokens // 40
-
-
-def test_a_valid_split_shorter_than_one_text_is_named(tiny: Tiny, tmp_path: Path) -> None:
+def test_held_out_texts_are_documents_from_their_beginning(tiny: Tiny, tmp_path: Path) -> None:
     recorded: TokenizerRecord = load_manifest(tiny.prefix).tokenizer
-    write_dataset(tmp_path / "short", [[5] * 30, [5] * 9], splits={"train": 1, "valid": 1}, tokenizer=recorded)
     tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)
-    with pytest.raises(BadDataError, match=r"short: its valid split has 9 tokens, less than one text of 40; build"):
-        held_out_texts(tmp_path / "short", tokenizer, 5, 40)
+    end = tokenizer.end_of_text_id
+    ids = tokenizer.encode_batch(["话说天下大势，分久必合，合久必分。", "玄德曰：善。"])
+    documents = [[5, end], [*ids[0], end], [*ids[1], end], [*ids[1], end], [*ids[0], end]]
+    write_dataset(tmp_path / "d", documents, splits={"train": 1, "valid": 4}, tokenizer=recorded, end_of_text_id=end)
+    cut = tokenizer.decode(ids[0][:6])
+    assert held_out_texts(tmp_path / "d", tokenizer, 10, 100) == [
+        "话说天下大势，分久必合，合久必分。",
+        "玄德曰：善。",
+        "玄德曰：善。",
+        "话说天下大势，分久必合，合久必分。",
+    ]
+    assert held_out_texts(tmp_path / "d", tokenizer, 2, 6) == [cut, tokenizer.decode(ids[1][:6])]
+
+
+def test_a_dataset_without_held_out_text_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    recorded: TokenizerRecord = load_manifest(tiny.prefix).tokenizer
+    tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)
+    write_dataset(tmp_path / "all", [[5, 6]], tokenizer=recorded)
+    with pytest.raises(BadDataError, match=r"all: the dataset has no valid split"):
+        held_out_texts(tmp_path / "all", tokenizer, 5, 40)

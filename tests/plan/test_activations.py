@@ -1,7 +1,11 @@
 """Counted activations against what autograd really saves."""
 
+import weakref
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from zhgpt.config.schema import ModelSection
 from zhgpt.model import blocked_attention, loss, packing
@@ -100,3 +104,47 @@ def test_fused_norms_keep_less_than_those_of_the_cpu() -> None:
     model = model_of("qwen3", 2)
     kept = [activations(model, B, S, precision="bf16", kernels=kernels).kept for kernels in ("cuda", "cpu")]  # type: ignore[arg-type]
     assert kept[0] < kept[1]
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that were made inside and still live, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.most, self.seen = 0, 0, set[int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {
+            x.untyped_storage()._cdata for x in torch.utils._pytree.tree_leaves(args) if isinstance(x, torch.Tensor)
+        }
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage(), given)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        if storage._cdata in given or storage._cdata in self.seen:
+            return
+        self.seen.add(storage._cdata)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+
+    def _free(self, address: int, size: int) -> None:
+        self.seen.discard(address)
+        self.now -= size
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_loss_holds_one_chunk_at_a_time(precision: str) -> None:
+    """On the meta device, where chunks are those of a GPU: four of them, and what one takes at its fullest."""
+    model = model_of("llama", 4).model_copy(update={"vocab_size": 32_000, "pad_vocab_size_multiple": 1})
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    hidden = torch.empty(1, 4096, 256, device="meta", dtype=dtype, requires_grad=True)
+    weight = torch.empty(32_000, 256, device="meta", dtype=dtype, requires_grad=True)
+    labels = torch.empty(1, 4096, device="meta", dtype=torch.int64)
+    with LiveBytes() as live:
+        loss.linear_cross_entropy(hidden, weight, labels, 32_000)
+    counted = activations(model, 1, 4096, precision=precision, kernels="cuda")
+    assert live.most == pytest.approx(counted.logits + counted.head_gradient, rel=0.03)

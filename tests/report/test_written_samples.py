@@ -1,6 +1,7 @@
 """The page of samples: what it says in words, and that every text stands in it as it came."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from zhgpt.evaluate.writing import MEASURES, Writing
@@ -12,7 +13,7 @@ def writing(value: float, copied: float | None = None) -> Writing:
 
 
 def found(written: float = 0.5, held_out: float = 0.5, copied: float | None = 0.01) -> WrittenSamples:
-    samples = (Sample("话说", 1, "*天下*\n大势", "天下天下"), Sample("玄德曰：", 2, "“是。”", "是是"))
+    samples = (Sample("话说", 1, "*天下*\n<大势>", "天下天下"), Sample("玄德曰：", 2, "“是。”", "是是"))
     settings = {"temperature": 1.0, "top-p": 0.95}
     return WrittenSamples(samples, settings, writing(written, copied), writing(0.9, 0.2), writing(held_out))
 
@@ -25,6 +26,14 @@ def test_the_sentences_say_what_is_alike_and_what_is_not() -> None:
     assert nothing == "Within 20 % of held-out text: nothing."
     assert "punctuation (90.0 % against 50.0 %)" in apart
     assert recites.startswith("Recites: 40.0 %")
+
+
+def test_what_was_not_searched_whole_says_how_much_was() -> None:
+    part = replace(found(), searched=(25, 100)).sentences()[-1]
+    assert part.endswith(
+        "1.0 % of its 30-character windows stand in the 25.0 % of the training text that was searched."
+    )
+    assert replace(found(), searched=(100, 100)).sentences()[-1].endswith("stand in the training text.")
 
 
 def test_texts_that_are_too_short_are_said_to_be() -> None:
@@ -42,11 +51,12 @@ def test_the_table_puts_greedy_beside_the_drawn_texts() -> None:
 def test_the_folder_holds_every_text_for_people_and_for_programs(tmp_path: Path) -> None:
     write_samples(tmp_path / "out", found())
     page = (tmp_path / "out" / "samples.md").read_text("utf-8")
-    assert "> **话说**\\*天下\\*  \n> 大势  " in page
+    assert "\n<blockquote><b>话说</b>*天下*<br>&lt;大势&gt;</blockquote>\n" in page
     assert "2 prompts; temperature 1.0, top-p 0.95." in page
+    assert "2 texts count, of 100 characters, held-out ones 100." in page
     lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()]
     assert [(line["prompt"], line["seed"], line["text"], line["greedy"]) for line in lines] == [
-        ("话说", 1, "*天下*\n大势", "天下天下"),
+        ("话说", 1, "*天下*\n<大势>", "天下天下"),
         ("玄德曰：", 2, "“是。”", "是是"),
     ]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))

@@ -208,7 +208,9 @@ def _difference_text(difference: Difference | None) -> str:
 def _reach_text(comparison: Comparison | None, name: str, plan: Plan, basis: Basis) -> str:
     if name == plan.baseline:
         return "1"
-    found = None if comparison is None else comparison.reaches.get(basis)
+    if comparison is None or basis not in comparison.differences:
+        return NOT_MEASURED
+    found = comparison.reaches.get(basis)
     return "never" if found is None else found.text()
 
 

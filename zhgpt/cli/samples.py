@@ -1,5 +1,6 @@
 """``zhgpt samples``: a model's texts at fixed prompts, measured beside held-out text."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,8 @@ def command(
         Path | None, typer.Option(help="Where the dataset's tokenizer is [default: as recorded].")
     ] = None,
     search_tokens: Annotated[
-        int, typer.Option(help="Tokens of training text that copies are looked for in, evenly spread; 0: none.")
+        int,
+        typer.Option(min=0, help="Tokens of training text that copies are looked for in, evenly spread; 0: none."),
     ] = 100_000_000,
 ) -> None:
     """Write at fixed prompts and seeds and say whether it reads like the held-out text, in numbers.
@@ -47,7 +49,8 @@ def command(
 
     drawn = GenerationSettings(max_new_tokens, temperature=temperature, top_k=0, top_p=top_p, seed=seed)
     drawn.check()
-    loaded = dataset_tokenizer(data, load_manifest(data), tokenizer)
+    manifest = load_manifest(data)
+    loaded = dataset_tokenizer(data, manifest, tokenizer)
     held_out = held_out_texts(data, loaded, 8 * len(lines), max_new_tokens)
     logging.disable_progress_bar()
     with exported_folder(model) as folder:
@@ -58,9 +61,9 @@ def command(
 
     samples = []
     for number, prompt in enumerate(lines):
-        settings = GenerationSettings(max_new_tokens, temperature, 0, top_p, seed=seed + number)
-        greedy = GenerationSettings(max_new_tokens, greedy=True)
-        samples.append(Sample(prompt, settings.seed, continued(prompt, settings), continued(prompt, greedy)))
+        settings = replace(drawn, seed=seed + number)
+        texts = continued(prompt, settings), continued(prompt, replace(settings, greedy=True))
+        samples.append(Sample(prompt, settings.seed, *texts))
         if (number + 1) % 8 == 0 or number + 1 == len(lines):
             typer.echo(f"wrote {number + 1} of {len(lines)}", err=True)
 
@@ -73,6 +76,7 @@ def command(
         numbers_of([sample.text for sample in samples]),
         numbers_of([sample.greedy for sample in samples]),
         writing_of(held_out),
+        (search_tokens, manifest.splits["train"].tokens) if search_tokens else None,
     )
     rows = found.table()
     if rows:

@@ -58,12 +58,25 @@ class Origins:
 
 
 def problem_sentences(error: ValidationError, origins: Origins) -> list[str]:
-    """One sentence for each thing that is wrong."""
-    return [line for details in error.errors(include_url=False) for line in _sentences(details, origins)]
+    """One sentence for each thing that is wrong; of a value that is none of several types, the one that went deepest."""
+    found: dict[str, list[str]] = {}
+    for details in error.errors(include_url=False):
+        found.setdefault(_key_of(details), list(_sentences(details, origins)))
+    return [
+        line
+        for key, lines in found.items()
+        if not key or not any(other.startswith(f"{key}.") for other in found)
+        for line in lines
+    ]
+
+
+def _key_of(details: ErrorDetails) -> str:
+    """The dotted key, without the types that pydantic tried."""
+    return ".".join(str(part) for part in details["loc"] if not str(part).startswith(("function-", "tuple[")))
 
 
 def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
-    key = ".".join(str(part) for part in details["loc"] if not str(part).startswith("function-"))
+    key = _key_of(details)
     kind, found = details["type"], details["input"]
     if not key:
         for line in _reason(details).splitlines():

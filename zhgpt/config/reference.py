@@ -142,7 +142,7 @@ def _annotation_text(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, UnionType):
-        return _annotation_text(next(argument for argument in arguments if argument is not type(None)))
+        return " or ".join(_annotation_text(argument) for argument in arguments if argument is not type(None))
     if origin is dict:
         return f"name: {_annotation_text(arguments[1])}"
     if origin is tuple and isinstance(arguments[0], type) and issubclass(arguments[0], Section):

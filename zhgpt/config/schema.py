@@ -180,7 +180,7 @@ class TrainSection(Section):
     of indices (from 0). Left out: all."""
     compile: Literal["off", "auto", "blocks"] = "auto"
     """`torch.compile` of the blocks in training (docs/speed.md). `auto` compiles on CUDA where a compiler is found and the
-    ZeRO stage is not 3, and says what it did; `blocks` compiles or stops the run; `off` never does."""
+    ZeRO stage is not 3, and says why where it does not; `blocks` compiles or stops the run; `off` never does."""
     kernels: Literal["torch", "liger"] = "torch"
     """Kernels of RMSNorm and SwiGLU: torch's, or Liger-Kernel's Triton ones on CUDA (package liger-kernel). Not with compiled
     blocks, which fuse both by themselves."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from megatron_style_data.errors import BadDataError
 from megatron_style_data.manifest import check_tokenizer
 from megatron_style_data.samples import open_split
 from megatron_style_data.tokenizer.protocol import Tokenizer
@@ -89,30 +88,27 @@ def compare(written: Writing, held_out: Writing) -> list[Comparison]:
 
 
 def held_out_texts(prefix: str | Path, tokenizer: Tokenizer, count: int, tokens: int) -> list[str]:
-    """Windows of the valid split as long as a model's texts, spread evenly, each cut where its document ends.
+    """Held-out documents from their beginning, spread evenly over the valid split, cut where a model's texts are cut.
+
+    A model begins a document, and ends it where it would; so do these, and are as long as its texts if it has learnt how long
+    documents are. How much a text repeats depends on its length.
 
     Args:
         prefix: of a finished dataset.
         tokenizer: the one it was built with.
-        count: windows at most.
-        tokens: of a window.
+        count: documents at most.
+        tokens: of each at most.
 
     Raises:
         MissingInputError: no finished dataset there.
-        BadDataError: another tokenizer's dataset, or no valid split that is long enough for a window.
+        BadDataError: another tokenizer's dataset, or no valid split.
     """
     dataset, manifest, split = open_split(prefix, "valid")
     check_tokenizer(manifest, tokenizer)
-    most = min(count, split.tokens // tokens)
-    if most == 0:
-        raise BadDataError(
-            f"{prefix}: its valid split has {split.tokens} tokens, less than one text of {tokens}; build the dataset with a "
-            "larger --valid-fraction, or write shorter texts."
-        )
+    most = min(count, split.documents)
     texts = []
     for number in range(most):
-        start = split.first_token + number * split.tokens // most
-        window = dataset.tokens[start : start + tokens].tolist()
-        end = window.index(tokenizer.end_of_text_id) if tokenizer.end_of_text_id in window else tokens
-        texts.append(tokenizer.decode(window[:end]))
+        document = dataset.document(split.first_document + number * split.documents // most)[:tokens].tolist()
+        end = document.index(tokenizer.end_of_text_id) if tokenizer.end_of_text_id in document else tokens
+        texts.append(tokenizer.decode(document[:end]))
     return texts

@@ -91,7 +91,8 @@ class _BlockedAttention(torch.autograd.Function):
     ) -> Tensor:
         batch, length, heads, head_dim = query.shape
         groups = key.shape[2]
-        keep = batch * heads * length * length * query.element_size() // 2 <= KEPT_BYTES
+        weight_bytes = batch * heads * length * length * query.element_size() // 2
+        keep = any(ctx.needs_input_grad[:3]) and weight_bytes <= KEPT_BYTES
         kept: list[Tensor] = []
         mixed = torch.empty(query.shape, dtype=query.dtype)
         with torch.autocast("cpu", enabled=False):

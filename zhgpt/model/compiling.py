@@ -18,16 +18,22 @@ class CompileChoice:
     Attributes:
         blocks: whether the dense blocks of the decoder are compiled for training.
         reason: one sentence; empty where an explicit setting is simply followed.
-        fell_back: ``auto`` wanted to compile and this machine cannot.
+        is_news: whether the console should say it; nobody expects compiled blocks on a CPU.
     """
 
     blocks: bool
     reason: str = ""
-    fell_back: bool = False
+    is_news: bool = True
 
 
 def choose_compile(
-    requested: str, device_type: str, zero_stage: int, compiler_problem: Callable[[], str | None]
+    requested: str,
+    device_type: str,
+    zero_stage: int,
+    compiler_problem: Callable[[], str | None],
+    *,
+    dense_blocks: int = 1,
+    kernels: str = "torch",
 ) -> CompileChoice:
     """What ``train.compile`` comes to on this machine.
 
@@ -40,31 +46,40 @@ def choose_compile(
         zero_stage: stage 3 gathers weights in module hooks, which compiled blocks would not run.
         compiler_problem: why nothing can be compiled on any of the ranks, or None; asked only where the answer counts,
             because it compiles something (seconds).
+        dense_blocks: how many blocks are no mixtures of experts; those stay as they are.
+        kernels: ``train.kernels``.
 
     Raises:
         SettingError: ``blocks`` is asked for and cannot run.
     """
     if requested == "off":
         return CompileChoice(False)
-    impossible = "ZeRO stage 3 gathers weights block by block in hooks that a compiled block leaves out"
+    impossible = _impossible(zero_stage, dense_blocks, kernels)
     if requested == "auto":
-        if zero_stage == 3:
-            return CompileChoice(False, impossible)
         if device_type != "cuda":
-            return CompileChoice(
-                False,
-                "on a CPU compiled blocks gain little and cost minutes at the start (train.compile=blocks compiles them)",
-            )
-        problem = compiler_problem()
+            reason = "on a CPU that gains little and costs minutes at the start (train.compile=blocks does it)"
+            return CompileChoice(False, f"blocks are not compiled: {reason}", is_news=False)
+        problem = impossible or compiler_problem()
         if problem is not None:
-            return CompileChoice(False, f"blocks are not compiled: {problem}", fell_back=True)
+            return CompileChoice(False, f"blocks are not compiled: {problem}")
         return CompileChoice(
             True, "blocks are compiled, which takes minutes once; the result is kept for the next start"
         )
-    found = impossible if zero_stage == 3 else compiler_problem()
+    found = impossible or compiler_problem()
     if found is not None:
         raise SettingError(f"train.compile=blocks cannot run here: {found}. Use train.compile=auto or off.")
     return CompileChoice(True)
+
+
+def _impossible(zero_stage: int, dense_blocks: int, kernels: str) -> str | None:
+    """Why blocks of this run are not compiled anywhere, or None."""
+    if zero_stage == 3:
+        return "ZeRO stage 3 gathers weights block by block in hooks that a compiled block leaves out"
+    if dense_blocks == 0:
+        return "every block is a mixture of experts, where tokens go by what they are"
+    if kernels != "torch":
+        return f"train.kernels={kernels} gives wrong numbers in compiled blocks"
+    return None
 
 
 def compiler_problem(device: torch.device) -> str | None:
@@ -84,6 +99,6 @@ def compiler_problem(device: torch.device) -> str | None:
         ImportError,
         subprocess.SubprocessError,
     ) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return f"torch.compile fails on {device.type!r} ({first.strip()})"
+        lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.rstrip().endswith(":")]
+        return f"torch.compile fails on {device.type!r} ({lines[0] if lines else type(error).__name__})"
     return None

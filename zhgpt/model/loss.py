@@ -125,6 +125,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     losses_2 += losses
                     if with_gradients:
                         slope_GV[chunk.start - group.start : chunk.stop - group.start] = slope_CV
+                    del logits_CV, slope_CV  # before the next two, and before the gradient of the weight
                 if grad_TD is not None and grad_VD is not None:
                     torch.mm(slope_GV, compute_VD, out=grad_TD[group])
                     _add_product(grad_VD, slope_GV.t(), compute_TD[group])
@@ -150,7 +151,7 @@ def without_autocast(device_type: str) -> AbstractContextManager[object]:
 def _groups(tokens: int, vocabulary: int, device_type: str) -> Iterator[tuple[slice, list[slice]]]:
     """Groups of rows, each with the chunks that it consists of."""
     rows = max(1, CHUNK_ENTRIES.get(device_type, DEFAULT_CHUNK_ENTRIES) // vocabulary)
-    rows = min(tokens, rows // ROW_MULTIPLE * ROW_MULTIPLE or rows)
+    rows = max(1, min(tokens, rows // ROW_MULTIPLE * ROW_MULTIPLE or rows))
     chunks_in_group = max(1, GROUP_ENTRIES.get(device_type, 0) // vocabulary // rows)
     step = rows * chunks_in_group
     for start in range(0, tokens, step):

@@ -72,9 +72,7 @@ def varlen_packing(document_ids: Tensor, device: torch.device) -> Packing:
         device: where attention is computed.
     """
     sequence_length = document_ids.shape[1]
-    starts_here = torch.ones_like(document_ids, dtype=torch.bool)
-    starts_here[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
-    starts = starts_here.flatten().nonzero().flatten()
+    starts = _starts_here(document_ids).flatten().nonzero().flatten()
     end = torch.full((1,), document_ids.numel(), dtype=starts.dtype, device=starts.device)
     cu_seqlens = torch.cat([starts, end]).to(torch.int32).to(device, non_blocking=True)
     return Packing(mask=None, cu_seqlens=cu_seqlens, max_seqlen=sequence_length)
@@ -89,9 +87,14 @@ def blocked_packing(document_ids: Tensor, device: torch.device) -> Packing:
     """
     assert device.type == document_ids.device.type == "cpu", "blocked attention is for CPUs"
     sequence_length = document_ids.shape[1]
-    starts_here = torch.ones_like(document_ids, dtype=torch.bool)
-    starts_here[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
     positions = torch.arange(sequence_length, device=document_ids.device)
-    first_keys = (positions * starts_here).cummax(dim=1).values
+    first_keys = (positions * _starts_here(document_ids)).cummax(dim=1).values
     of_blocks = tuple(tuple(row) for row in first_keys[:, ::QUERY_BLOCK].tolist())
     return Packing(None, None, sequence_length, first_keys, of_blocks)
+
+
+def _starts_here(document_ids: Tensor) -> Tensor:
+    """(B, S) bool: where a document begins, the first position of each sequence always."""
+    starts = torch.ones_like(document_ids, dtype=torch.bool)
+    starts[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    return starts

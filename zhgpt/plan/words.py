@@ -170,6 +170,8 @@ def way_out(prediction: Prediction) -> tuple[str, str]:
         settings = {"micro_batch_size": smaller, "activation_checkpointing": True, "recomputed_layers": None}
         if divides and with_settings(prediction, **settings).fits:
             words = f"train.activation_checkpointing=true train.micro_batch_size={smaller}"
+            if prediction.config.train.recomputed_layers is not None:
+                words += " train.recomputed_layers=null"
             return f"{words} does, for about a third more work.", f"改为 {words} 即可，计算量约多三分之一。"
     if prediction.layout.stage < 3 and ranks > 1:
         return (

@@ -1,5 +1,6 @@
 """A model's texts at fixed prompts, with their numbers beside held-out text's, as a page of Markdown and as lines of JSON."""
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -38,6 +39,7 @@ class WrittenSamples:
     Attributes:
         samples: in the order of the prompts.
         settings: of the generation, by the names of the options.
+        searched: tokens of training text that copies were looked for in, and all there are; None: not searched.
         written, greedy, held_out: their numbers; None where all texts are too short to count.
     """
 
@@ -46,6 +48,7 @@ class WrittenSamples:
     written: Writing | None
     greedy: Writing | None
     held_out: Writing | None
+    searched: tuple[int, int] | None = None
 
     def table(self) -> list[list[str]]:
         """A row a measure, under ``HEAD``."""
@@ -81,22 +84,28 @@ class WrittenSamples:
         copied = self.written.copied_share
         if copied is not None:
             word = "Recites" if copied > COPIED else "Does not recite"
-            said.append(f"{word}: {share_text(copied)} of its 30-character windows stand in the training text.")
+            said.append(f"{word}: {share_text(copied)} of its 30-character windows stand in {self._searched_words()}.")
         return said
+
+    def _searched_words(self) -> str:
+        if self.searched is None or self.searched[0] >= self.searched[1]:
+            return "the training text"
+        return f"the {share_text(self.searched[0] / self.searched[1])} of the training text that was searched"
 
     def markdown(self) -> str:
         """The page: settings, table, every text as it came."""
         drawn = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         lines = ["# Written samples", "", f"{len(self.samples)} prompts; {drawn}. Nothing is left out or chosen.", ""]
         if self.written is not None:
-            lines += [f"{self.written.texts} texts of {self.written.characters:.0f} characters count.", ""]
+            beside = f", held-out ones {self.held_out.characters:.0f}" if self.held_out else ""
+            lines += [f"{self.written.texts} texts count, of {self.written.characters:.0f} characters{beside}.", ""]
         rows = self.table()
         if rows:
             lines += [_row(HEAD), "|---|" + "---:|" * (len(HEAD) - 1), *(_row(row) for row in rows), ""]
         lines += [*self.sentences(), ""]
         for number, sample in enumerate(self.samples, 1):
-            lines += [f"## {number}", "", f"Seed {sample.seed}:", "", *_quoted(sample.prompt, sample.text), ""]
-            lines += ["Greedy:", "", *_quoted(sample.prompt, sample.greedy), ""]
+            lines += [f"## {number}", "", f"Seed {sample.seed}:", "", _quoted(sample.prompt, sample.text), ""]
+            lines += ["Greedy:", "", _quoted(sample.prompt, sample.greedy), ""]
         return "\n".join(lines)
 
 
@@ -121,8 +130,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _quoted(prompt: str, text: str) -> list[str]:
-    """A quotation in which line ends stay, and nothing is read as Markdown but the bold prompt."""
-    escaped = "".join("\\" + character if character in "\\`*_{}[]<>#+-!|~" else character for character in text)
-    whole = f"**{prompt}**{escaped}"
-    return [f"> {line}  " for line in whole.splitlines()]
+def _quoted(prompt: str, text: str) -> str:
+    """One line of HTML, in which nothing is read as Markdown; line ends stay, the prompt is bold."""
+    lines = "<br>".join(html.escape(text, quote=False).splitlines())
+    return f"<blockquote><b>{html.escape(prompt, quote=False)}</b>{lines}</blockquote>"

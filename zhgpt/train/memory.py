@@ -36,12 +36,14 @@ def out_of_memory(config: RunConfig, plan: BatchPlan, detail: str) -> OutOfMemor
     size, ranks = plan.micro_batch_size, plan.data_parallel_size
     batches = [stage.global_batch_size for stage in plan.stages]
     fitting = [smaller for smaller in range(1, size) if all(batch % (smaller * ranks) == 0 for batch in batches)]
-    advice = (
-        f"train.micro_batch_size={fitting[-1]}"
-        if fitting
-        else "train.activation_checkpointing=true or a higher ZeRO stage"
-    )
+    advice = f"train.micro_batch_size={fitting[-1]}" if fitting else _other_advice(config)
     return OutOfMemoryError(
         f"out of memory with train.micro_batch_size={size} at data.sequence_length={config.data.sequence_length}: try {advice} "
         f"(the global batch stays the same). {detail.splitlines()[0][:200]}"
     )
+
+
+def _other_advice(config: RunConfig) -> str:
+    if not config.train.activation_checkpointing:
+        return "train.activation_checkpointing=true or a higher ZeRO stage"
+    return "a higher ZeRO stage" if config.train.recomputed_layers is None else "train.recomputed_layers=null"

@@ -137,21 +137,18 @@ def build(
     start = choose_start(arguments.resume, config, folder, ranks, initial_state(decisions, ranks))
     state, checkpoint = start.state, start.checkpoint
 
+    shape = decoder_shape(decisions.model)
     backend = choose_attention_backend(
         decisions.model.attention_backend,
         ranks.device.type,
         attention_dtype(config),
-        decoder_shape(decisions.model).head_dim,
+        shape.head_dim,
     )
-    plain = config.train.kernels != "torch"  # fused by hand, and wrong when compiled
-    compiling = agree_on_compiling(
-        "off" if plain else config.train.compile, zero_stage(decisions.deepspeed_json), ranks
-    )
+    compiling = agree_on_compiling(config, shape, zero_stage(decisions.deepspeed_json), ranks)
     module, started_from = build_module(decisions, ranks, backend.name, compiling, from_nothing=checkpoint is None)
     module.to(ranks.device)
     choice = choose_optimizer(config.optim, decisions.deepspeed_json, ranks)
-    width_ratio = decoder_shape(decisions.model).width_ratio
-    optimizer = choice.build(module, config.optim, config.train.precision, width_ratio)
+    optimizer = choice.build(module, config.optim, config.train.precision, shape.width_ratio)
     groups = list_groups(optimizer.param_groups)
     engine = build_engine(module, optimizer, deepspeed_config)
     if checkpoint is not None:
