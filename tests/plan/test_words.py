@@ -58,6 +58,15 @@ def test_where_no_micro_batch_fits_checkpointing_then_offload_are_named() -> Non
     assert "zero2_offload.json" in sentences(big)[0].en
 
 
+def test_layers_that_are_kept_are_given_up_where_only_that_makes_it_fit() -> None:
+    words = ("train.micro_batch_size=1", "train.global_batch_size=8", "data.sequence_length=49152")
+    kept = ("train.activation_checkpointing=true", "train.recomputed_layers=24", "model.max_position_embeddings=49152")
+    prediction = planned(*words, *kept, "train.global_batch_tokens=null", recipe="qwen3_300m", gpu="L20")
+    assert not prediction.fits
+    assert "train.micro_batch_size=1 train.recomputed_layers=null does" in sentences(prediction)[0].en
+    assert with_settings(prediction, recomputed_layers=None).fits
+
+
 def test_a_run_longer_than_the_hours_is_told_the_steps_that_fit() -> None:
     prediction = planned(hours=4)
     (said,) = [sentence for sentence in sentences(prediction) if sentence.kind == "too_long"]

@@ -1,0 +1,26 @@
+"""What a run that does not fit is told to try."""
+
+import pytest
+
+from zhgpt.config.batch_plan import plan_batch
+from zhgpt.config.schema import RunConfig
+from zhgpt.train.memory import out_of_memory
+
+
+def advice(**train: object) -> str:
+    settings = {"steps": 1, "global_batch_size": 4, "micro_batch_size": 1, **train}
+    config = RunConfig.model_validate({"data": {"train": "x"}, "train": settings})
+    return str(out_of_memory(config, plan_batch(config, 1), "no room"))
+
+
+@pytest.mark.parametrize(
+    ("train", "tried"),
+    [
+        ({"micro_batch_size": 4}, "try train.micro_batch_size=2 "),
+        ({}, "try train.activation_checkpointing=true or a higher ZeRO stage "),
+        ({"activation_checkpointing": True, "recomputed_layers": 2}, "try train.recomputed_layers=null "),
+        ({"activation_checkpointing": True}, "try a higher ZeRO stage "),
+    ],
+)
+def test_the_next_thing_to_try_is_one_that_changes_something(train: dict[str, object], tried: str) -> None:
+    assert tried in advice(**train)
