@@ -28,8 +28,8 @@ demo: venv  ## from the embedded Chinese text to a model that speaks, about 10 m
 test: venv-dev  ## all tests but whole ablations and those of the cluster
 	@$(TEST_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
 
-test-sweeps: venv-dev  ## whole ablations, killed and resumed, out of memory and diverging: about 5 minutes
-	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate -m sweep $(TEST_ARGS)
+test-sweeps: venv-dev  ## whole ablations, killed and resumed, and DeepSpeed's quirks at the pinned version: about 5 minutes
+	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate tests/pins -m sweep $(TEST_ARGS)
 
 test-cluster: venv-dev  ## two hosts with Slurm and ssh on this machine (root; INSTALL=1 installs Debian packages)
 	@./tests/cluster/packages.sh

@@ -33,8 +33,7 @@ def test_every_quirk_has_a_probe() -> None:
     assert [name for name in names if f"def {name}(" not in in_engine and name not in in_launchers] == []
 
 
-@pytest.mark.slow
-@pytest.mark.distributed
+@pytest.mark.sweep
 def test_at_the_pinned_versions_every_guarded_quirk_is_still_there() -> None:
     command = [sys.executable, str(HERE / "check_pins.py")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=420, check=False)
