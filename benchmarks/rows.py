@@ -105,7 +105,9 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "loader": lambda place: [loader.run(place.dataset)],
     "mixture": lambda _: mixture_layer.run(),
     "expert_parallel": lambda place: expert_parallel.run(place.dataset, place.new_folder("expert_parallel")),
-    "model_step": lambda _: model_step.run(),
+    "model_step": lambda _: model_step.run("6 × 384"),
+    "model_step_124m": lambda _: model_step.run("124M"),
+    "engine": lambda _: model_step.run("engine"),
 }
 """In the order of the table."""
 
