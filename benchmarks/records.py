@@ -53,11 +53,11 @@ single calls would leave 1.6 for all of it.
 MinHash works on characters, so MB a second depend on how many bytes a character has: statutes and a novel are nearly all
 Han characters of three bytes, the modern corpus has English, code and markup of one byte. Per character both are alike.
 
-Steps of a model (`model_step`, `model_step_124m`, `engine`): MFU counts attention over the full square, as the PaLM paper does, while half of it is
-masked; the peak is that of a product of 1,536 × 1,536 matrices in the same rounds. The engine has fp32 masters, fp32
-accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less work. Each variant has
-a process of its own, so transformers runs on malloc as it is, while our runs keep what they free (`zhgpt/distributed/memory.py`).
-A row is void if the runs of its baseline differ by more than 5 %.
+Steps of a model (`model_step`, `model_step_124m`, `engine`): MFU counts attention over the full square, as the PaLM paper
+does, while half of it is masked; the peak is that of a product of 1,536 × 1,536 matrices in the same rounds. The engine has
+fp32 masters, fp32 accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less
+work. Each variant has a process of its own, so transformers runs on malloc as it is, while our runs keep what they free
+(`zhgpt/distributed/memory.py`). A row is void if the runs of its baseline differ by more than 5 %.
 """
 
 

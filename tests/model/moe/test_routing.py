@@ -5,7 +5,7 @@ import torch
 from tiny_mixture import batch, build, gradients, tiny_mixture
 from torch import Tensor
 
-from zhgpt.model.moe.dispatch import combine, sort_by_expert, spread
+from zhgpt.model.moe.dispatch import combine, rounded_up, sort_by_expert, spread
 from zhgpt.model.moe.routing import Router, Routes, RoutingCounts, RoutingTape, router_loss, within_best_groups
 
 BALANCED_BY_BIAS = {"scoring_func": "sigmoid", "bias_update_rate": 0.001}
@@ -142,17 +142,44 @@ def test_a_tape_remembers_the_first_pass_and_replays_it_in_the_second() -> None:
     assert not torch.equal(made(-tokens())[0], chosen)
 
 
+@pytest.mark.parametrize("round_up", [False, True])
 @pytest.mark.parametrize("top_k", [1, 2, 3])
-def test_every_row_comes_back_to_its_token(top_k: int) -> None:
+def test_every_row_comes_back_to_its_token(top_k: int, round_up: bool) -> None:
     generator = torch.Generator().manual_seed(5)
     chosen = torch.stack([torch.randperm(6, generator=generator)[:top_k] for _ in range(40)])
-    sorting = sort_by_expert(chosen, 7)
+    sorting = sort_by_expert(chosen, 7, round_up=round_up)
     rows = spread(tokens(40), sorting)
-    experts = chosen.flatten()[sorting.order_M]
+    experts = chosen.flatten()[sorting.order_P[sorting.order_P < 40 * top_k]]
     assert torch.equal(experts, experts.sort().values)
     assert sorting.load_E.tolist() == [int((chosen == expert).sum()) for expert in range(7)]
     assert sorting.load_E[6] == 0
     torch.testing.assert_close(combine(rows, torch.full((40, top_k), 1 / top_k), sorting), tokens(40))
+
+
+def test_loads_are_rounded_up_to_a_part_of_their_mean() -> None:
+    loads = torch.tensor([0, 1, 512, 513, 1000, 1046, 0, 1024])
+    assert rounded_up(loads, 4096).tolist() == [0, 32, 512, 544, 1024, 1056, 0, 1024]
+    assert rounded_up(torch.tensor([3, 1, 0]), 4).tolist() == [3, 1, 0]
+
+
+def test_free_places_change_neither_results_nor_gradients() -> None:
+    generator = torch.Generator().manual_seed(5)
+    chosen = torch.randint(0, 3, (400, 1), generator=generator)
+    weights = torch.rand(400, 1, generator=generator)
+    found = []
+    for round_up in (False, True):
+        x, matrices = tokens(400).requires_grad_(), torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
+        matrices.requires_grad_()
+        share = weights.clone().requires_grad_()
+        sorting = sort_by_expert(chosen, 3, round_up=round_up)
+        made = torch.nn.functional.grouped_mm(spread(x, sorting), matrices, offs=sorting.ends_E.int())
+        mixed = combine(made, share, sorting)
+        mixed.square().sum().backward()
+        found.append([mixed, x.grad, matrices.grad, share.grad])
+    assert sorting.order_P.shape[0] > 400, "no place was free, which proves nothing"
+    assert int((sorting.order_P == 400).sum()) == sorting.order_P.shape[0] - 400
+    for plain, rounded in zip(*found, strict=True):
+        torch.testing.assert_close(rounded, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_counts_start_anew_but_those_of_the_step() -> None:

@@ -1,4 +1,4 @@
-"""The dropless mixture: every token reaches its experts, whatever their loads; no capacity, no padding."""
+"""The dropless mixture: every token reaches its experts, whatever their loads; no capacity."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class DroplessMixture(nn.Module):
         nn.Module.__init__(self)  # by name: a subclass has another base, which builds a gate and experts of its own
         assert shape.moe is not None
         self.moe = shape.moe
+        self.ep_size = ep_size
         self.num_experts = shape.experts[layer]
         self.num_local_experts = self.num_experts // ep_size
         self.gate = Router(shape.moe, self.num_experts, shape.hidden_size)
@@ -48,9 +49,10 @@ class DroplessMixture(nn.Module):
         """Return the mixture's output (B, S, D), and in training the router's losses (fp32 scalar)."""
         x_TD = x_BSD.flatten(0, 1)
         routes = Routes(*self.gate(x_TD, tape))
-        sorting = sort_by_expert(routes.chosen_TR, self.num_experts)
-        rows_MD = self._through_experts(spread(x_TD, sorting), sorting)
-        mixed_BSD = combine(rows_MD, routes.weights_TR, sorting).to(x_BSD.dtype).view(x_BSD.shape)
+        round_up = x_BSD.device.type == "cpu" and self.ep_size == 1  # shared-out experts get the rows of several ranks
+        sorting = sort_by_expert(routes.chosen_TR, self.num_experts, round_up=round_up)
+        rows_PD = self._through_experts(spread(x_TD, sorting), sorting)
+        mixed_BSD = combine(rows_PD, routes.weights_TR, sorting).to(x_BSD.dtype).view(x_BSD.shape)
         if self.shared is not None:
             mixed_BSD = mixed_BSD + self.shared(x_BSD)
         if not self.training:
@@ -59,9 +61,9 @@ class DroplessMixture(nn.Module):
             self._counts(x_BSD).add(sorting.load_E, routes.probabilities_TE.detach())
         return mixed_BSD, router_loss(routes, sorting.load_E, self.moe, x_BSD.shape[1])
 
-    def _through_experts(self, rows_MD: Tensor, sorting: Sorting) -> Tensor:
+    def _through_experts(self, rows_PD: Tensor, sorting: Sorting) -> Tensor:
         """What the experts make of rows in sorted order."""
-        result: Tensor = self.deepspeed_moe.experts(rows_MD, sorting.load_E.cumsum(0).int())
+        result: Tensor = self.deepspeed_moe.experts(rows_PD, sorting.ends_E.int())
         return result
 
     def _counts(self, like: Tensor) -> RoutingCounts:

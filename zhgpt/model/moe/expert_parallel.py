@@ -20,7 +20,6 @@ class ExpertParallelMixture(DroplessMixture, MoE):
 
     def __init__(self, shape: DecoderShape, layer: int, shared: nn.Module | None, *, ep_size: int) -> None:
         super().__init__(shape, layer, shared, ep_size=ep_size)
-        self.ep_size = ep_size
         self.expert_group_name = f"ep_size_{ep_size}"
         self.use_residual = False
         self.enable_expert_tensor_parallelism = False
@@ -28,13 +27,13 @@ class ExpertParallelMixture(DroplessMixture, MoE):
             parameter.allreduce = False  # type: ignore[attr-defined]
             parameter.group_name = self.expert_group_name  # type: ignore[attr-defined]
 
-    def _through_experts(self, rows_MD: Tensor, sorting: Sorting) -> Tensor:
-        with Stopwatch(rows_MD.device) as watch:
+    def _through_experts(self, rows_PD: Tensor, sorting: Sorting) -> Tensor:
+        with Stopwatch(rows_PD.device) as watch:
             exchange = plan_exchange(sorting.load_E, self.deepspeed_moe.ep_group)
-            arrived_ND = send(rows_MD, exchange)
+            arrived_ND = send(rows_PD, exchange)
         given_ND = self.deepspeed_moe.experts(arrived_ND, exchange.ends_L)
         with watch:
             back_MD = send_back(given_ND, exchange)
         if self.training:
-            self._counts(rows_MD).all_to_all_seconds += watch.seconds
+            self._counts(rows_PD).all_to_all_seconds += watch.seconds
         return back_MD
