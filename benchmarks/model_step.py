@@ -130,7 +130,11 @@ class _Variant:
 
     def __init__(self, variant: str, settings: Mapping[str, object], cache: str) -> None:
         command = [sys.executable, "-m", "benchmarks.model_step", variant, json.dumps(settings)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": f"{cache}/{variant}"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TORCHINDUCTOR_CACHE_DIR": f"{cache}/{variant.replace(' ', '_')}",
+        }
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
