@@ -1,6 +1,7 @@
 """A mixture of SwiGLU experts, forward and backward, against a dense feed-forward of equal activated FLOPs; one thread, bf16."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -14,17 +15,24 @@ from zhgpt.model.layers import GatedFeedForward, make_mlp
 from zhgpt.model.shape import decoder_shape
 
 HIDDEN, WIDTH = 384, 1024
-CASES = (
-    # layer, experts, top-k, tokens, skewed
-    ("dropless", 8, 1, 4096, False),
-    ("dropless", 8, 1, 4096, True),
-    ("dropless", 8, 2, 4096, False),
-    ("dropless", 8, 2, 4096, True),
-    ("dropless", 64, 1, 4096, False),
-    ("dropless", 64, 2, 4096, False),
-    ("dropless", 64, 1, 1024, False),
-    ("deepspeed", 8, 1, 4096, False),
-    ("deepspeed", 8, 2, 4096, False),
+REPEATS = 9
+CHANGES = 23
+"""Inputs of the rows whose loads change: no step has the loads of another that is timed."""
+DRIFT = 0.3
+Loads = Literal["even load", "half the tokens on one expert", "loads that change"]
+CASES: tuple[tuple[Literal["dropless", "deepspeed"], int, int, int, Loads], ...] = (
+    # layer, experts, top-k, tokens, loads
+    ("dropless", 8, 1, 4096, "even load"),
+    ("dropless", 8, 1, 4096, "half the tokens on one expert"),
+    ("dropless", 8, 1, 4096, "loads that change"),
+    ("dropless", 8, 2, 4096, "even load"),
+    ("dropless", 8, 2, 4096, "half the tokens on one expert"),
+    ("dropless", 8, 2, 4096, "loads that change"),
+    ("dropless", 64, 1, 4096, "even load"),
+    ("dropless", 64, 2, 4096, "even load"),
+    ("dropless", 64, 1, 1024, "even load"),
+    ("deepspeed", 8, 1, 4096, "even load"),
+    ("deepspeed", 8, 2, 4096, "even load"),
 )
 
 
@@ -35,35 +43,43 @@ def run() -> list[Comparison]:
     return [_row(*case) for case in CASES]
 
 
-def _row(layer: Literal["dropless", "deepspeed"], experts: int, top_k: int, tokens: int, skewed: bool) -> Comparison:
+def _row(layer: Literal["dropless", "deepspeed"], experts: int, top_k: int, tokens: int, loads: Loads) -> Comparison:
     mixture = _mixture(layer, experts, top_k)
     dense = _drawn(GatedFeedForward(HIDDEN, WIDTH * top_k, bias=False))
-    x = torch.randn(1, tokens, HIDDEN, generator=torch.Generator().manual_seed(1)).bfloat16()
-    if skewed:
-        _skew(mixture, x)
-    x.requires_grad_()
+    generator = torch.Generator().manual_seed(1)
+    inputs = [
+        torch.randn(1, tokens, HIDDEN, generator=generator).bfloat16()
+        for _ in range(CHANGES if loads == "loads that change" else 1)
+    ]
+    if loads == "half the tokens on one expert":
+        _skew(mixture, inputs[0])
+    if loads == "loads that change":
+        for x in inputs:  # a drift that all tokens share moves the loads of a step
+            x += torch.randn(HIDDEN, generator=generator).mul_(DRIFT).bfloat16()
 
-    def through_mixture() -> Tensor:
+    def through_mixture(x: Tensor) -> Tensor:
         output, router_loss = mixture(x)
         return output.float().square().mean() + router_loss
 
-    load = "half the tokens on one expert" if skewed else "even load"
     return compare(
-        f"{layer} mixture, {experts} experts of 384 × 1024, top-{top_k}, {tokens:,} tokens, {load}",
-        _step(mixture, x, through_mixture),
+        f"{layer} mixture, {experts} experts of 384 × 1024, top-{top_k}, {tokens:,} tokens, {loads}",
+        _step(mixture, inputs, through_mixture),
         f"dense SwiGLU 384 × {WIDTH * top_k} (equal activated FLOPs)",
-        _step(dense, x, lambda: dense(x).float().square().mean()),
+        _step(dense, inputs, lambda x: dense(x).float().square().mean()),
         amount=tokens,
         unit="tokens",
-        repeats=9,
+        repeats=REPEATS if len(inputs) == 1 else CHANGES - 2,
     )
 
 
-def _step(module: nn.Module, x: Tensor, loss: Callable[[], Tensor]) -> Callable[[], None]:
+def _step(module: nn.Module, inputs: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+    """A step that takes the next of the inputs, from the first on again after the last."""
+    turn = itertools.cycle(inputs)
+
     def step() -> None:
-        x.grad = None
+        x = next(turn).detach().requires_grad_()
         module.zero_grad(set_to_none=True)
-        loss().backward()
+        loss(x).backward()
 
     return step
 
