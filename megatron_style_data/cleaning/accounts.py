@@ -100,7 +100,9 @@ class StepAccount:
             self.characters_removed += max(0, len(stage.before) - len(stage.outcome.text))
         for measure in stage.outcome.measures:
             if measure.name.endswith("_share"):
-                bins = self.histograms.setdefault(measure.name, [0] * SHARE_BINS)
+                bins = self.histograms.get(measure.name)
+                if bins is None:
+                    bins = self.histograms[measure.name] = [0] * SHARE_BINS
                 bins[min(SHARE_BINS - 1, int(measure.value * SHARE_BINS))] += 1
 
     def add(self, other: "StepAccount") -> None:
@@ -126,11 +128,17 @@ class Accounts:
 
     def source(self, name: str) -> SourceAccount:
         """The account of a source."""
-        return self.sources.setdefault(name, SourceAccount())
+        account = self.sources.get(name)
+        if account is None:
+            account = self.sources[name] = SourceAccount()
+        return account
 
     def step(self, label: str) -> StepAccount:
         """The account of a step."""
-        return self.steps.setdefault(label, StepAccount())
+        account = self.steps.get(label)
+        if account is None:
+            account = self.steps[label] = StepAccount()
+        return account
 
     def add(self, other: "Accounts") -> None:
         """Adds those of the next task."""

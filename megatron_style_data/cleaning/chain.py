@@ -25,16 +25,13 @@ class Stage:
         step: The step.
         before: The text it got.
         outcome: What it made of it.
+        failed: The measure that drops the text, or None.
     """
 
     step: PreparedStep
     before: str
     outcome: Outcome
-
-    @property
-    def failed(self) -> Measure | None:
-        """The measure that drops the text, or None."""
-        return self.outcome.failed
+    failed: Measure | None
 
 
 def prepare_steps(steps: Mapping[str, StepSettings]) -> tuple[PreparedStep, ...]:
@@ -49,8 +46,9 @@ def prepare_steps(steps: Mapping[str, StepSettings]) -> tuple[PreparedStep, ...]
 def stages(steps: Sequence[PreparedStep], text: str, fields: Mapping[str, Any]) -> Iterator[Stage]:
     """Yields what each step did, up to and with the one that drops the text."""
     for step in steps:
-        stage = Stage(step, text, step.run(text, fields))
-        yield stage
-        if stage.failed is not None:
+        outcome = step.run(text, fields)
+        failed = outcome.failed
+        yield Stage(step, text, outcome, failed)
+        if failed is not None:
             return
-        text = stage.outcome.text
+        text = outcome.text

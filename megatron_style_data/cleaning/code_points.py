@@ -56,9 +56,10 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
-def class_counts(text: str) -> NDArray[np.int64]:
-    """(CLASSES,) int64: how many characters of each class."""
-    return np.bincount(class_table()[code_points(text)], minlength=CLASSES).astype(np.int64)
+@functools.lru_cache(maxsize=1)  # two steps that follow each other ask for the same text
+def class_counts(text: str) -> tuple[int, ...]:
+    """How many characters of each of the ``CLASSES`` classes."""
+    return tuple(np.bincount(class_table()[code_points(text)], minlength=CLASSES).tolist())
 
 
 def letters_and_digits(text: str) -> NDArray[np.uint32]:

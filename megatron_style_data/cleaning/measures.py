@@ -60,7 +60,11 @@ class Outcome:
     @property
     def failed(self) -> Measure | None:
         """The first measure outside its bounds, or None."""
-        return next((measure for measure in self.measures if measure.reason is not None), None)
+        for measure in self.measures:
+            low, high, value = measure.low, measure.high, measure.value
+            if (low is not None and value < low) or (high is not None and value > high):
+                return measure
+        return None
 
 
 # A prepared step: from a text and the record's other fields to what is left of it. Pure; the same whatever came before.

@@ -61,6 +61,8 @@ class Samples:
     def take(self, document: Document, stage: Stage) -> None:
         """Considers what one step did to one document."""
         label, failed = stage.step.label, stage.failed
+        if failed is None and not stage.outcome.changes and not self.near:
+            return
         tie = xxhash.xxh3_64_intdigest(f"{label}\0{document.source}\0{document.place}\0{document.text[:200]}".encode())
         if failed is not None:
             self._at(f"dropped/{label}", self.a_step).offer(0, tie, lambda: self._dropped(document, stage, failed))

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+_SHORT = 400  # characters
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 
 
@@ -57,6 +58,18 @@ def repeated_share(codes: NDArray[np.uint32], length: int) -> float:
     repeated[candidates] = True
     repeated[candidates[firsts]] = False
     return _covered(repeated, length) / len(codes)
+
+
+def no_window_twice(codes: NDArray[np.uint32], length: int) -> bool:
+    """Whether the text is so short that this is cheap to see, and no n-gram of ``length`` comes twice in it.
+
+    Most short texts are like that, and a few passes over arrays cost as much on 60 characters as on 2,000.
+    """
+    if len(codes) > _SHORT:
+        return False
+    text = codes.tobytes().decode("utf-32-le")
+    windows = {text[start : start + length] for start in range(len(text) - length + 1)}
+    return len(windows) >= len(text) - length + 1
 
 
 def repeated_share_reference(text: str, length: int) -> float:

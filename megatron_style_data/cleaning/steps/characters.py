@@ -30,8 +30,8 @@ def prepare(settings: CharactersSettings) -> StepFunction:
 
     def run(text: str, fields: Mapping[str, Any]) -> Outcome:
         counts = class_counts(text)
-        total = max(1, int(counts.sum() - counts[SPACE]))
-        share = [float(count) / total for count in counts]
+        total = max(1, sum(counts) - counts[SPACE])
+        share = [count / total for count in counts]
         low, high = settings.minimum_punctuation_share, settings.maximum_punctuation_share
         measures = (
             Measure("cjk_share", share[HAN], low=settings.minimum_cjk_share),

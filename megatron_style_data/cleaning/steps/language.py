@@ -57,10 +57,10 @@ def prepare(settings: LanguageSettings) -> StepFunction:
 
     def run(text: str, fields: Mapping[str, Any]) -> Outcome:
         counts = class_counts(text)
-        han, kana, latin = (float(counts[kind]) for kind in (HAN, KANA, LATIN))
-        letters = han + kana + float(counts[HANGUL] + counts[OTHER_LETTER]) + _LATIN_WEIGHT * latin
+        han, kana, latin = counts[HAN], counts[KANA], counts[LATIN]
+        letters = han + kana + counts[HANGUL] + counts[OTHER_LETTER] + _LATIN_WEIGHT * latin
         codes = code_points(text)
-        function = float(np.count_nonzero(_function_codes()[codes[codes < 0x10000]]))
+        function = int(np.count_nonzero(_function_codes()[codes[codes < 0x10000]]))
         measures = (
             Measure("chinese_share", han / max(1.0, letters), low=settings.minimum_chinese_share),
             Measure("kana_share", kana / max(1.0, han + kana), high=settings.maximum_kana_share),

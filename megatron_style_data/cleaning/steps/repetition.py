@@ -12,7 +12,7 @@ from pydantic import Field
 from megatron_style_data.cleaning.code_points import letters
 from megatron_style_data.cleaning.measures import Measure, Outcome, StepFunction
 from megatron_style_data.cleaning.steps.settings import Positive, Share, StepSettings
-from megatron_style_data.cleaning.windows import most_frequent_share, repeated_share
+from megatron_style_data.cleaning.windows import most_frequent_share, no_window_twice, repeated_share
 
 
 class RepetitionSettings(StepSettings):
@@ -37,6 +37,8 @@ def prepare(settings: RepetitionSettings) -> StepFunction:
 
     def run(text: str, fields: Mapping[str, Any]) -> Outcome:
         codes = letters(text)
+        if no_window_twice(codes, 4):  # then no longer one comes twice
+            return Outcome(text, _measures(settings, 0.0, 0.0, 0.0))
         stretches = max(1, round(len(codes) / size))
         edges = [len(codes) * number // stretches for number in range(stretches + 1)]
         parts = [codes[edges[number] : edges[number + 1]] for number in range(stretches)]
@@ -44,11 +46,14 @@ def prepare(settings: RepetitionSettings) -> StepFunction:
         top4 = sum(most_frequent_share(part, 4) for part in parts) / stretches
         again10 = sum(repeated_share(part, 10) for part in parts) / stretches
         again20 = sum(repeated_share(part, 20) for part in parts) / stretches
-        measures = (
-            Measure("top_4gram_share", top4, high=settings.maximum_top_4gram_share),
-            Measure("repeated_10gram_share", again10, high=settings.maximum_repeated_10gram_share),
-            Measure("repeated_20gram_share", again20, high=settings.maximum_repeated_20gram_share),
-        )
-        return Outcome(text, measures)
+        return Outcome(text, _measures(settings, top4, again10, again20))
 
     return run
+
+
+def _measures(settings: RepetitionSettings, top4: float, again10: float, again20: float) -> tuple[Measure, ...]:
+    return (
+        Measure("top_4gram_share", top4, high=settings.maximum_top_4gram_share),
+        Measure("repeated_10gram_share", again10, high=settings.maximum_repeated_10gram_share),
+        Measure("repeated_20gram_share", again20, high=settings.maximum_repeated_20gram_share),
+    )

@@ -17,6 +17,7 @@ from megatron_style_data.cleaning.steps import STEPS
 from megatron_style_data.cleaning.steps.blocklist import host_of
 from megatron_style_data.cleaning.windows import (
     most_frequent_share,
+    no_window_twice,
     repeated_share,
     repeated_share_reference,
     window_hashes,
@@ -108,6 +109,16 @@ def test_repeated_share_is_that_of_a_set_of_strings(text: str, length: int) -> N
 
 
 @given(st.text(alphabet="中文字ab", max_size=60), st.integers(1, 12))
+def test_a_short_text_without_a_window_twice_repeats_nothing(text: str, length: int) -> None:
+    codes = code_points(text)
+    assert no_window_twice(codes, length) == (repeated_share(codes, length) == most_frequent_share(codes, length) == 0)
+
+
+def test_a_long_text_is_not_said_to_be_without_a_window_twice() -> None:
+    assert not no_window_twice(np.arange(0x4E00, 0x4E00 + 401, dtype=np.uint32), 4)
+
+
+@given(st.text(alphabet="中文字ab", max_size=60), st.integers(1, 12))
 def test_windows_have_the_same_hash_if_and_only_if_they_are_the_same(text: str, length: int) -> None:
     windows = [text[start : start + length] for start in range(len(text) - length + 1)]
     hashes = window_hashes(code_points(text), length).tolist()
@@ -125,7 +136,7 @@ def test_the_most_frequent_ngram_counts_only_if_it_comes_twice() -> None:
 @given(st.text(max_size=80))
 def test_classes_of_characters_are_those_found_one_by_one(text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
-    assert class_counts(text).tolist() == class_counts_reference(text)
+    assert list(class_counts(text)) == class_counts_reference(text)
 
 
 def test_letters_and_digits_leave_out_the_rest_and_ignore_case() -> None:

@@ -13,7 +13,9 @@ def nearest(values: list[float], low: float | None, high: float | None, near: in
     samples = Samples(a_step=0, near=near, characters=10)
     for number, value in enumerate(values):
         outcome = Outcome("天下", (Measure("characters", value, low=low, high=high),))
-        stage = Stage(PreparedStep("length", lambda text, fields, outcome=outcome: outcome), "天下", outcome)
+        stage = Stage(
+            PreparedStep("length", lambda text, fields, outcome=outcome: outcome), "天下", outcome, outcome.failed
+        )
         samples.take(Document("天下", "a", "a", number), stage)
     names = sorted(name for name in samples.kept if name.startswith("near/"))
     return {name.removeprefix("near/length/"): [entry["value"] for entry in samples.entries(name)] for name in names}
