@@ -6,6 +6,8 @@ import pytest
 import torch
 from tiny_mixture import batch, build, gradients
 
+from zhgpt.model.moe.experts import through_experts
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "top-1": {"num_experts_per_tok": 1, "norm_topk_prob": False},
     "top-2": {},
@@ -62,3 +64,21 @@ def test_deepspeeds_layer_without_dropping_equals_the_plain_loop(settings: dict[
     assert found.keys() == expected.keys()
     for parameter, gradient in found.items():
         torch.testing.assert_close(gradient, expected[parameter], atol=1e-5, rtol=1e-5, msg=parameter)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_experts_one_by_one_equal_grouped_products(gated: bool, dtype: torch.dtype) -> None:
+    loads = torch.tensor([5, 0, 27, 1, 31])  # unequal, one empty
+    found = []
+    for one_by_one in (True, False):
+        generator = torch.Generator().manual_seed(3)
+        shapes = [(64, 16), (5, 32, 16), (5, 32, 16), (5, 16, 32)]
+        rows, *weights = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
+        weights = weights if gated else weights[1:]
+        made = through_experts(rows, weights, loads.cumsum(0).int(), one_by_one=one_by_one)
+        made.backward(torch.randn(made.shape, generator=generator).to(dtype))
+        found.append([made.detach(), rows.grad, *(weight.grad for weight in weights)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert not found[0][2][1].any(), "an expert without rows has a gradient of zero"

@@ -1,9 +1,9 @@
-"""The experts of one rank, stacked: each projection of all of them is one tensor and one grouped matrix product."""
+"""The experts of one rank, stacked: each projection of all of them is one tensor, and on a GPU one grouped product."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -46,8 +46,7 @@ class StackedExperts(nn.Module):
         if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
             dtype = torch.get_autocast_dtype(device_type)
             rows_MD, weights = rows_MD.to(dtype), [weight.to(dtype) for weight in weights]
-        function = _GeluExperts if self.gate_proj is None else _GatedExperts
-        return cast(Tensor, function.apply(rows_MD, *weights, ends_L))
+        return through_experts(rows_MD, weights, ends_L)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         if self._is_partitioned():
@@ -91,58 +90,140 @@ class StackedExperts(nn.Module):
         return hasattr(self.down_proj, "ds_id")
 
 
-grouped_mm: Callable[..., Tensor] = functional.grouped_mm
+Product = Callable[..., Tensor]
+"""A product of rows and weights, (a, b, out=None): of all experts at once, or of one."""
 
 
-class _GatedExperts(torch.autograd.Function):
-    """SwiGLU of every expert: three grouped products forward, six backward.
+def through_experts(
+    rows_MD: Tensor, weights: Sequence[Tensor], ends_L: Tensor, *, one_by_one: bool | None = None
+) -> Tensor:
+    """Return what each row's expert makes of it, (M, D).
+
+    Args:
+        rows_MD: in the order of their experts.
+        weights: gate (L, F, D) for SwiGLU, up (L, F, D), down (L, D, F); all in the dtype of the rows.
+        ends_L: int32, where the rows of each expert end.
+        one_by_one: an expert after the other, rather than grouped products. None: on a CPU, where a grouped product is a loop
+            over the experts anyway, and where what one expert works on then stays in the cache between its products.
+    """
+    if one_by_one is None:
+        one_by_one = rows_MD.device.type == "cpu"
+    return cast(Tensor, _Experts.apply(rows_MD, ends_L, one_by_one, *weights))
+
+
+class _Experts(torch.autograd.Function):
+    """Forward and backward of all experts.
 
     Written out, because autograd would keep transposed views of the weights, which under ZeRO-3 are empty in the backward
     pass: DeepSpeed gathers the parameter anew, and a view made before does not follow.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, rows_MD: Tensor, gate_LFD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor
-    ) -> Tensor:
-        gate_MF = grouped_mm(rows_MD, gate_LFD.transpose(-2, -1), offs=ends_L)
-        up_MF = grouped_mm(rows_MD, up_LFD.transpose(-2, -1), offs=ends_L)
-        active_MF = functional.silu(gate_MF)
-        inner_MF = active_MF * up_MF
-        weights = gate_LFD, up_LFD, down_LDF
-        ctx.save_for_backward(rows_MD, *weights, ends_L, gate_MF, up_MF, active_MF, inner_MF)
-        return grouped_mm(inner_MF, down_LDF.transpose(-2, -1), offs=ends_L)
+    def forward(ctx: Any, rows_MD: Tensor, ends_L: Tensor, one_by_one: bool, *weights: Tensor) -> Tensor:
+        forward = _swiglu if len(weights) == 3 else _gelu
+        ctx.one_by_one, ctx.number_of_weights = one_by_one, len(weights)
+        if not one_by_one:
+            made_MD, kept = forward(_grouped(ends_L), rows_MD, weights, None)
+        else:
+            made_MD, kept = rows_MD.new_empty(rows_MD.shape[0], weights[-1].shape[1]), []
+            for expert, rows in _rows_of_experts(ends_L):
+                of_expert = [weight[expert] for weight in weights]
+                kept += forward(torch.mm, rows_MD[rows], of_expert, made_MD[rows])[1]
+        ctx.save_for_backward(rows_MD, ends_L, *weights, *kept)
+        return made_MD
 
     @staticmethod
     def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
-        rows_MD, gate_LFD, up_LFD, down_LDF, ends_L, gate_MF, up_MF, active_MF, inner_MF = ctx.saved_tensors
+        rows_MD, ends_L, *saved = ctx.saved_tensors
+        weights, kept = saved[: ctx.number_of_weights], saved[ctx.number_of_weights :]
+        backward = _swiglu_backward if len(weights) == 3 else _gelu_backward
         grad_MD = grad_MD.contiguous()
-        grad_down = grouped_mm(grad_MD.t(), inner_MF, offs=ends_L)
-        grad_inner_MF = grouped_mm(grad_MD, down_LDF, offs=ends_L)
-        grad_up_MF = grad_inner_MF * active_MF
-        grad_gate_MF = torch.ops.aten.silu_backward(grad_inner_MF.mul_(up_MF), gate_MF)
-        grad_up = grouped_mm(grad_up_MF.t(), rows_MD, offs=ends_L)
-        grad_gate = grouped_mm(grad_gate_MF.t(), rows_MD, offs=ends_L)
-        grad_rows = grouped_mm(grad_gate_MF, gate_LFD, offs=ends_L).add_(grouped_mm(grad_up_MF, up_LFD, offs=ends_L))
-        return grad_rows, grad_gate, grad_up, grad_down, None
+        if not ctx.one_by_one:
+            nowhere = [None] * (1 + len(weights))
+            grad_rows, *grads = backward(_grouped(ends_L), grad_MD, rows_MD, weights, kept, nowhere)
+            return grad_rows, None, None, *grads
+        grad_rows_MD, grads = torch.empty_like(rows_MD), [torch.empty_like(weight) for weight in weights]
+        a_expert = len(kept) // len(ends_L)
+        for expert, rows in _rows_of_experts(ends_L):
+            backward(
+                torch.mm,
+                grad_MD[rows],
+                rows_MD[rows],
+                [weight[expert] for weight in weights],
+                kept[expert * a_expert : (expert + 1) * a_expert],
+                [grad_rows_MD[rows], *(grad[expert] for grad in grads)],
+            )
+        return grad_rows_MD, None, None, *grads
 
 
-class _GeluExperts(torch.autograd.Function):
-    """GELU (tanh form) of every expert, written out for the same reason."""
+def _grouped(ends_L: Tensor) -> Product:
+    def product(rows: Tensor, weights: Tensor, out: None = None) -> Tensor:
+        return functional.grouped_mm(rows, weights, offs=ends_L)
 
-    @staticmethod
-    def forward(ctx: Any, rows_MD: Tensor, up_LFD: Tensor, down_LDF: Tensor, ends_L: Tensor) -> Tensor:
-        up_MF = grouped_mm(rows_MD, up_LFD.transpose(-2, -1), offs=ends_L)
-        inner_MF = functional.gelu(up_MF, approximate="tanh")
-        ctx.save_for_backward(rows_MD, up_LFD, down_LDF, ends_L, up_MF, inner_MF)
-        return grouped_mm(inner_MF, down_LDF.transpose(-2, -1), offs=ends_L)
+    return product
 
-    @staticmethod
-    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
-        rows_MD, up_LFD, down_LDF, ends_L, up_MF, inner_MF = ctx.saved_tensors
-        grad_MD = grad_MD.contiguous()
-        grad_down = grouped_mm(grad_MD.t(), inner_MF, offs=ends_L)
-        grad_inner_MF = grouped_mm(grad_MD, down_LDF, offs=ends_L)
-        grad_up_MF = torch.ops.aten.gelu_backward(grad_inner_MF, up_MF, approximate="tanh")
-        grad_up = grouped_mm(grad_up_MF.t(), rows_MD, offs=ends_L)
-        return grouped_mm(grad_up_MF, up_LFD, offs=ends_L), grad_up, grad_down, None
+
+def _rows_of_experts(ends_L: Tensor) -> Iterator[tuple[int, slice]]:
+    ends = ends_L.tolist()
+    return ((expert, slice(start, end)) for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)))
+
+
+def _swiglu(
+    product: Product, rows_MD: Tensor, weights: Sequence[Tensor], out: Tensor | None
+) -> tuple[Tensor, list[Tensor]]:
+    """What SwiGLU makes of the rows, and what its backward pass needs of it."""
+    gate_FD, up_FD, down_DF = weights
+    gate_MF = product(rows_MD, gate_FD.transpose(-2, -1))
+    up_MF = product(rows_MD, up_FD.transpose(-2, -1))
+    active_MF = functional.silu(gate_MF)
+    inner_MF = active_MF * up_MF
+    return product(inner_MF, down_DF.transpose(-2, -1), out=out), [gate_MF, up_MF, active_MF, inner_MF]
+
+
+def _swiglu_backward(
+    product: Product,
+    grad_MD: Tensor,
+    rows_MD: Tensor,
+    weights: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    out: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """The gradients of rows and weights."""
+    gate_FD, up_FD, down_DF = weights
+    gate_MF, up_MF, active_MF, inner_MF = kept
+    grad_down = product(grad_MD.t(), inner_MF, out=out[3])
+    grad_inner_MF = product(grad_MD, down_DF)
+    grad_up_MF = grad_inner_MF * active_MF
+    grad_gate_MF = torch.ops.aten.silu_backward(grad_inner_MF.mul_(up_MF), gate_MF)
+    grad_up = product(grad_up_MF.t(), rows_MD, out=out[2])
+    grad_gate = product(grad_gate_MF.t(), rows_MD, out=out[1])
+    grad_rows = product(grad_gate_MF, gate_FD, out=out[0]).add_(product(grad_up_MF, up_FD))
+    return grad_rows, grad_gate, grad_up, grad_down
+
+
+def _gelu(
+    product: Product, rows_MD: Tensor, weights: Sequence[Tensor], out: Tensor | None
+) -> tuple[Tensor, list[Tensor]]:
+    """What GELU (tanh form) makes of the rows, and what its backward pass needs of it."""
+    up_FD, down_DF = weights
+    up_MF = product(rows_MD, up_FD.transpose(-2, -1))
+    inner_MF = functional.gelu(up_MF, approximate="tanh")
+    return product(inner_MF, down_DF.transpose(-2, -1), out=out), [up_MF, inner_MF]
+
+
+def _gelu_backward(
+    product: Product,
+    grad_MD: Tensor,
+    rows_MD: Tensor,
+    weights: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    out: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """The gradients of rows and weights."""
+    up_FD, down_DF = weights
+    up_MF, inner_MF = kept
+    grad_down = product(grad_MD.t(), inner_MF, out=out[2])
+    grad_inner_MF = product(grad_MD, down_DF)
+    grad_up_MF = torch.ops.aten.gelu_backward(grad_inner_MF, up_MF, approximate="tanh")
+    grad_up = product(grad_up_MF.t(), rows_MD, out=out[1])
+    return product(grad_up_MF, up_FD, out=out[0]), grad_up, grad_down
