@@ -130,5 +130,6 @@ def _feed_forward_bytes(shape: DecoderShape, layer: int, half: int) -> float:
     routed = (
         moe.num_experts_per_tok * shape.hidden_size * half * 2
     )  # sorted inputs, and outputs before they are weighted
-    router = 4 * (shape.hidden_size + 3 * shape.experts[layer])
+    fp32_input = shape.hidden_size if moe.layer == "deepspeed" else 0  # ours makes it anew
+    router = 4 * (fp32_input + 3 * shape.experts[layer])
     return passed * (4 if shape.gated_feed_forward else 2) * shape.expert_size * half + routed + router

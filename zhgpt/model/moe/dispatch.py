@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-SIZES_TO_THE_MEAN = 16
+SIZES_TO_THE_MEAN = 32
 """Loads that are rounded up are multiples of this part of the mean load, or a little less."""
 
 _STRETCH = 512  # rows: of 384 fp32 numbers each, less than the second cache holds
@@ -101,7 +101,7 @@ class _Spread(torch.autograd.Function):
         if sorting.top_k == 1:
             return grad_PD.index_select(0, sorting.inverse_M), None
         grad_TD = grad_PD.new_empty(sorting.inverse_M.shape[0] // sorting.top_k, grad_PD.shape[1])
-        for stretch in _stretches(grad_TD):
+        for stretch in stretches(grad_TD):
             first, *others = _of_each_token(grad_PD, sorting, stretch)
             total_tD = first.float()
             for other in others:
@@ -118,7 +118,7 @@ class _Combine(torch.autograd.Function):
         ctx.sorting = sorting
         ctx.save_for_backward(rows_PD, weights_TR)
         mixed_TD = rows_PD.new_empty(weights_TR.shape[0], rows_PD.shape[1])
-        for stretch in _stretches(mixed_TD):
+        for stretch in stretches(mixed_TD):
             first, *others = _of_each_token(rows_PD, sorting, stretch)
             weights_tR = weights_TR[stretch]
             total_tD = first * weights_tR[:, :1]
@@ -135,7 +135,7 @@ class _Combine(torch.autograd.Function):
         weights_and_zero = torch.cat([weights_TR.flatten(), weights_TR.new_zeros(1)])
         weights_P1 = weights_and_zero.index_select(0, sorting.order_P)[:, None]
         grad_weights_P = weights_TR.new_empty(rows_PD.shape[0])
-        for stretch in _stretches(rows_PD):
+        for stretch in stretches(rows_PD):
             grad_pD = grad_TD.index_select(0, sorting.token_P[stretch])
             grad_weights_P[stretch] = (grad_pD.float() * rows_PD[stretch]).sum(dim=1)
             grad_PD[stretch] = grad_pD * weights_P1[stretch]
@@ -143,7 +143,7 @@ class _Combine(torch.autograd.Function):
         return grad_PD, grad_weights_TR, None
 
 
-def _stretches(rows: Tensor) -> Iterator[slice]:
+def stretches(rows: Tensor) -> Iterator[slice]:
     """All rows on a GPU; some hundred at a time on a CPU, where what is made of them on the way then stays in the cache."""
     step = _STRETCH if rows.device.type == "cpu" else max(1, rows.shape[0])
     return (slice(start, start + step) for start in range(0, rows.shape[0], step))

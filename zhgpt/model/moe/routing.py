@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.nn import functional
 
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.model.moe.dispatch import stretches
 
 SMALLEST_SUM = 1e-20
 """Added to the sum of a token's weights before they are divided by it, as in transformers."""
@@ -60,6 +60,27 @@ class Routes:
     logits_TE: Tensor
 
 
+class _Logits(torch.autograd.Function):
+    """``linear(x.float(), weight.float())``, in fp32 a stretch at a time: no fp32 copy of x is kept, or made at once on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, weight_ED: Tensor) -> Tensor:
+        ctx.save_for_backward(x_TD, weight_ED)
+        logits_TE = x_TD.new_empty(x_TD.shape[0], weight_ED.shape[0], dtype=torch.float32)
+        for stretch in stretches(x_TD):
+            torch.mm(x_TD[stretch].float(), weight_ED.float().t(), out=logits_TE[stretch])
+        return logits_TE
+
+    @staticmethod
+    def backward(ctx: Any, grad_TE: Tensor) -> tuple[Tensor, Tensor]:
+        x_TD, weight_ED = ctx.saved_tensors
+        grad_TD, grad_ED = torch.empty_like(x_TD), torch.zeros_like(weight_ED, dtype=torch.float32)
+        for stretch in stretches(x_TD):
+            grad_TD[stretch] = torch.mm(grad_TE[stretch], weight_ED.float())
+            grad_ED.addmm_(grad_TE[stretch].t(), x_TD[stretch].float())
+        return grad_TD, grad_ED.to(weight_ED.dtype)
+
+
 class Router(nn.Module):
     """Linear scores of every expert, in fp32 whatever the model's precision (under bf16 of its bf16 weights).
 
@@ -77,7 +98,7 @@ class Router(nn.Module):
     def forward(self, x_TD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the fields of ``Routes`` of tokens (T, D): a tuple, in which ZeRO-3 finds tensors to hang its hooks on."""
         with torch.autocast(x_TD.device.type, enabled=False):
-            logits_TE = functional.linear(x_TD.float(), self.weight.float())
+            logits_TE: Tensor = _Logits.apply(x_TD, self.weight)
             scores_TE = SCORES[self.moe.scoring_func](logits_TE)
             if tape is not None and tape.replaying and tape.chosen is not None:
                 chosen_TR = tape.chosen
