@@ -46,7 +46,7 @@ def sort_by_expert(chosen_TR: Tensor, num_experts: int, *, round_up: bool = Fals
         num_experts: E.
         round_up: leave some places of each expert free, so that products of few different sizes are asked for. On a CPU oneDNN
             compiles a bf16 product for each new size, and keeps about a thousand: with loads that change from step to step this
-            took a tenth of the demo's step with 8 experts, and half a gigabyte. About a thirtieth more is computed.
+            took a tenth of the demo's step with 8 experts, and half a gigabyte. About a sixtieth more is computed.
     """
     chosen_M, top_k = chosen_TR.flatten(), chosen_TR.shape[1]
     order_M = chosen_M.argsort(stable=True)
