@@ -1,4 +1,4 @@
-"""bf16 engines at ZeRO 0 to 2 with accumulation, trained as they are built and with DeepSpeed's average put back."""
+"""bf16 engines at ZeRO 0 to 2 with accumulation: as they are built, with DeepSpeed's average put back, with late additions."""
 
 from typing import Any
 
@@ -21,11 +21,12 @@ def train(stages: list[int]) -> dict[int, dict[str, Any]]:
             "first_weights": first,
             "weights": weights,
             "weights_with_averaging": _train(stage, put_back=True)[2],
+            "weights_with_late_update": _train(stage, put_back=False, immediate=False)[2],
         }
     return results
 
 
-def _train(stage: int, *, put_back: bool) -> tuple[bool, list[float], list[float]]:
+def _train(stage: int, *, put_back: bool, immediate: bool = True) -> tuple[bool, list[float], list[float]]:
     from zhgpt.train.engine import build_engine
 
     torch.manual_seed(0)
@@ -35,7 +36,7 @@ def _train(stage: int, *, put_back: bool) -> tuple[bool, list[float], list[float
     world_size = torch.distributed.get_world_size()
     precision = {"torch_autocast": {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}}
     if stage > 0:
-        bf16 = {"enabled": True, "check_grad_overflow": True, "immediate_grad_update": stage == 1}
+        bf16 = {"enabled": True, "check_grad_overflow": True, "immediate_grad_update": immediate and stage == 1}
         precision = {"bf16": bf16, "data_types": {"grad_accum_dtype": "fp32"}}
     config = {
         "train_batch_size": 8 * world_size,

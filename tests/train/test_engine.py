@@ -1,4 +1,4 @@
-"""What the engine leaves out at one process, and that it changes nothing."""
+"""What the engine leaves out, and that it changes nothing."""
 
 from typing import Any
 
@@ -25,3 +25,8 @@ def test_leaving_the_average_out_changes_no_bit(outcomes) -> None:
     for case in outcomes[1].values():
         assert case["weights"] == case["weights_with_averaging"]
         assert case["weights"] != case["first_weights"]
+
+
+def test_adding_gradients_at_once_changes_no_bit(outcomes) -> None:
+    for size in (1, 2):
+        assert outcomes[size][1]["weights"] == outcomes[size][1]["weights_with_late_update"]
