@@ -91,7 +91,7 @@ def test_cpu_seconds_decide_where_the_grid_says_so(made_up: Make) -> None:
     assert comparison.differences["seconds"].outcome == "worse"
     assert comparison.sentence.startswith(
         "moe is 0.031 ± 0.002 bits per byte better at equal tokens, 0.031 ± 0.002 better at equal CPU-seconds: "
-        "on this machine it pays."
+        "on this machine it pays. It has 1.00 × the tokens a CPU-second (1.00 to 1.00)"
     )
 
 

@@ -64,7 +64,8 @@ class Comparison:
         variant: its name.
         seeds: those that both finished.
         differences: by what is held equal; a basis without a common place is missing.
-        speed: tokens per second as a ratio to the baseline's, with its interval (of logarithms); None without pairs.
+        speed: tokens a second, or a CPU-second where the plan's time is that, as a ratio to the baseline's, with its interval (of
+            logarithms); None without pairs.
         memory: peak memory of a rank as a ratio, mean over the pairs.
         failures: of its other runs, a phrase each.
         sentence: all of it in words.
@@ -150,11 +151,11 @@ def _compare_one(plan: Plan, name: str, runs: Sequence[Observed], baseline: dict
     differences = {basis: difference for basis, difference in found.items() if difference is not None}
     failures = tuple(f"seed {run.cell.seed} {_ended(run)}" for run in runs if not run.done)
     baseline_done = any(run.done for run in baseline.values())
-    speed, memory = _speed(pairs, plan.confidence), _memory(pairs)
+    speed, memory = _speed(pairs, plan), _memory(pairs)
     sentence = sentence_of(name, plan, differences, len(pairs), failures, baseline_done)
     reached = {basis: reach(pairs, basis, plan.confidence) for basis in BASES}
     reaches = {basis: found for basis, found in reached.items() if found is not None}
-    sentence += _cost_sentence(speed, memory) + _reach_sentence(reaches, plan, len(pairs))
+    sentence += _cost_sentence(speed, memory, plan) + _reach_sentence(reaches, plan, len(pairs))
     seeds = tuple(run.cell.seed for run, _ in pairs)
     return Comparison(name, seeds, differences, speed, memory, failures, sentence, reaches)
 
@@ -215,12 +216,13 @@ def _ended(run: Observed) -> str:
     return run.standing.state if run.standing.state != "done" else "has no held-out loss"
 
 
-def _cost_sentence(speed: tuple[float, float, float] | None, memory: float | None) -> str:
+def _cost_sentence(speed: tuple[float, float, float] | None, memory: float | None, plan: Plan) -> str:
     parts = []
     if speed is not None:
         ratio, low, high = speed
         known = math.isfinite(high)
-        parts.append(f"{ratio:.2f} × the tokens a second" + (f" ({low:.2f} to {high:.2f})" if known else ""))
+        a_second = "a CPU-second" if plan.time == "cpu_seconds" else "a second"
+        parts.append(f"{ratio:.2f} × the tokens {a_second}" + (f" ({low:.2f} to {high:.2f})" if known else ""))
     if memory is not None:
         parts.append(f"{memory:.2f} × the peak memory of a rank")
     return f" It has {' and '.join(parts)}." if parts else ""
@@ -234,13 +236,14 @@ def _reach_sentence(reaches: dict[Basis, Reach], plan: Plan, pairs: int) -> str:
     return f" It is as good as {plan.baseline} at its end after {' and '.join(parts)}."
 
 
-def _speed(pairs: Sequence[tuple[Observed, Observed]], confidence: float) -> tuple[float, float, float] | None:
-    """Ratio of tokens per second with its interval: the mean of logarithms, so that 2 × and 0.5 × weigh the same."""
-    rates = [(run.numbers.get("tokens_per_second"), other.numbers.get("tokens_per_second")) for run, other in pairs]
+def _speed(pairs: Sequence[tuple[Observed, Observed]], plan: Plan) -> tuple[float, float, float] | None:
+    """Ratio of tokens a second with its interval: the mean of logarithms, so that 2 × and 0.5 × weigh the same."""
+    rate = "tokens_per_cpu_second" if plan.time == "cpu_seconds" else "tokens_per_second"
+    rates = [(run.numbers.get(rate), other.numbers.get(rate)) for run, other in pairs]
     logarithms = [math.log(one / other) for one, other in rates if one and other]
     if not logarithms:
         return None
-    interval = mean_interval(logarithms, confidence)
+    interval = mean_interval(logarithms, plan.confidence)
     low, high = (math.exp(interval.low), math.exp(min(interval.high, 700))) if len(logarithms) > 1 else (0.0, math.inf)
     return math.exp(interval.mean), low, high
 

@@ -160,6 +160,9 @@ def _numbers(run: RecordedRun, times: Sequence[float]) -> dict[str, float]:
         numbers["training_seconds"] = times[-1]
         if (cpu_seconds := training_cpu_seconds(run)[-1]) is not None:
             numbers["training_cpu_seconds"] = cpu_seconds
+            tokens = number_at(run.records[-1], "consumed_tokens")
+            if tokens and cpu_seconds:
+                numbers["tokens_per_cpu_second"] = tokens / cpu_seconds
     tokens_per_step = number_at(run.environment, "batch_plan.tokens_per_step")
     if tokens_per_step and "tokens_per_second" in numbers:
         numbers["step_seconds"] = tokens_per_step / numbers["tokens_per_second"]

@@ -54,6 +54,7 @@ def compared_bases(comparisons: Sequence[Comparison]) -> list[Basis]:
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "tokens_per_second": ("tokens/s", count_text),
+    "tokens_per_cpu_second": ("tokens/CPU-s", count_text),
     "step_seconds": ("step", lambda seconds: f"{1000 * seconds:.0f} ms"),
     "mfu": ("MFU", share_text),
     "peak_memory_bytes": ("memory", lambda size: f"{size / 2**30:.2f} GiB"),
