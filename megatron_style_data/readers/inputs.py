@@ -28,6 +28,8 @@ FORMATS_BY_ENDING: Mapping[str, str] = MappingProxyType(
         ".parquet": "parquet",
     }
 )
+# What says that `zhgpt corpus clean` or `zhgpt corpus deduplicate` wrote a folder, whose data/ is the corpus.
+_WRITTEN_HERE = ({"corpus.json", "corpus.html"}, {"deduplication.json", "clusters.jsonl"})
 COMPRESSION_ENDINGS = (".gz", ".zst", ".zstd")
 # What can be asked for. A corpus's own format holds whatever its records lie in: JSON lines, an array, Parquet.
 FORMATS = ("auto", "jsonl", "text", "parquet", "json", "cluecorpus", *SCHEMAS)
@@ -120,10 +122,19 @@ def _reader_of(path: Path, format: str) -> Recognised | None:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``; of an output folder of ours only the documents: samples of what was dropped lie beside them."""
+
     def refuse(error: OSError) -> None:  # os.walk passes over a folder it may not list
         raise StorageError(f"{error.filename}: cannot be listed: {error.strerror or error}.") from error
 
-    return os.walk(folder, onerror=refuse, followlinks=True)
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if "unfinished" in folders and Path(root, "unfinished", "plan.json").exists():
+            raise SettingError(
+                f"{root}: holds an unfinished cleaning; let `zhgpt corpus clean` finish it, and then read it."
+            )
+        if "data" in folders and any(marks <= set(names) for marks in _WRITTEN_HERE):
+            folders[:], names = ["data"], []
+        yield root, folders, names
 
 
 def _readable(candidates: Iterable[tuple[Path, str]], format: str, skipped: list[Path]) -> list[InputFile]:

@@ -44,6 +44,29 @@ def test_a_folder_gives_everything_below_it_sorted_with_relative_names(tmp_path:
     assert skipped == [tmp_path / "LICENSE"]
 
 
+@pytest.mark.parametrize("marks", [("corpus.json", "corpus.html"), ("deduplication.json", "clusters.jsonl")])
+def test_of_a_corpus_written_here_only_its_documents_are_read(
+    tmp_path: Path, write: Write, marks: tuple[str, str]
+) -> None:
+    for name in ("data/part-00000.jsonl", "dropped/length.jsonl", "changed/width.jsonl", *marks):
+        write(f"corpora/modern/{name}", '{"text": "天下大势"}\n')
+    write("corpora/other.jsonl", '{"text": "分久必合"}\n')
+    found = [file.path.relative_to(tmp_path).as_posix() for file in expand_inputs([tmp_path / "corpora"])]
+    assert found == ["corpora/modern/data/part-00000.jsonl", "corpora/other.jsonl"]
+
+
+def test_a_folder_of_another_kind_with_such_a_name_is_read_whole(tmp_path: Path, write: Write) -> None:
+    for name in ("data/a.jsonl", "corpus.json"):
+        write(f"theirs/{name}", '{"text": "天下大势"}\n')
+    assert len(expand_inputs([tmp_path / "theirs"])) == 2
+
+
+def test_an_unfinished_cleaning_is_refused(tmp_path: Path, write: Write) -> None:
+    write("modern/unfinished/plan.json", "{}")
+    with pytest.raises(SettingError, match="modern: holds an unfinished cleaning; let `zhgpt corpus clean` finish it"):
+        expand_inputs([tmp_path / "modern"])
+
+
 def test_a_glob_gives_its_matches_sorted(tmp_path: Path, write: Write) -> None:
     for name in ("b.jsonl", "a.jsonl", "a.txt", "c/d.jsonl"):
         write(name, "")
