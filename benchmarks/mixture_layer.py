@@ -89,7 +89,8 @@ def _beside_bandwidth(mixture: nn.Module, seconds: float) -> str:
     taken = statistics.median(timed(lambda: target.copy_(source)).wall_seconds for _ in range(REPEATS))
     bandwidth = 2 * source.nbytes / taken
     bound = 3 * 2 * numbers / bandwidth
-    return f"{1000 * seconds:.0f} ms, of which the weights' way through the memory ({bandwidth / 1e9:.1f} GB/s) {1000 * bound:.0f} ms"
+    way = f"the weights' way through the memory ({bandwidth / 1e9:.1f} GB/s)"
+    return f"{1000 * seconds:.0f} ms, of which {way} {1000 * bound:.0f} ms"
 
 
 def _step(module: nn.Module, inputs: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Callable[[], None]:
