@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def write_synthetic(path: Path, documents: int) -> None:
-    """Documents of 65 characters, every second one a character that is frequent, a tenth of them copies of the one before."""
+    """Documents of 65 characters, two fifths of which are frequent characters, a tenth of them copies of the one before."""
     generator, text = random.Random(1), ""
     with open(path, "w", encoding="utf-8") as file:
         for number in range(documents):

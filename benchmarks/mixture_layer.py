@@ -75,7 +75,7 @@ def _row(layer: Literal["dropless", "deepspeed"], experts: int, top_k: int, toke
         repeats=REPEATS if len(inputs) == 1 else CHANGES - 2,
     )
     if layer == "dropless" and tokens == 4096:
-        row = replace(row, at_least=f"{1 / MOST_TIMES[experts, top_k]:.2f} ({MOST_TIMES[experts, top_k]} × the time)")
+        row = replace(row, at_least=f"{1 / MOST_TIMES[experts, top_k]:.3f} ({MOST_TIMES[experts, top_k]} × the time)")
     elif layer == "dropless":
         row = replace(row, notes=_beside_bandwidth(mixture, tokens / row.ours_per_wall_second))
     return row

@@ -24,13 +24,20 @@ class Measure:
     detail: str = ""
 
     @property
+    def fails(self) -> bool:
+        """Whether a bound is not kept."""
+        low, high = self.low, self.high
+        return (low is not None and self.value < low) or (high is not None and self.value > high)
+
+    @property
     def reason(self) -> str | None:
         """Why the text is dropped, such as ``cjk_share < 0.3``; None where the bounds are kept."""
+        if not self.fails:
+            return None
         if self.low is not None and self.value < self.low:
             return f"{self.name} < {spell(self.low)}"
-        if self.high is not None and self.value > self.high:
-            return f"{self.name} > {spell(self.high)}"
-        return None
+        assert self.high is not None
+        return f"{self.name} > {spell(self.high)}"
 
     def bounds(self) -> list[tuple[str, float]]:
         """The bounds there are, and what is dropped, such as ``("cjk_share < 0.3", 0.3)``."""
@@ -61,8 +68,7 @@ class Outcome:
     def failed(self) -> Measure | None:
         """The first measure outside its bounds, or None."""
         for measure in self.measures:
-            low, high, value = measure.low, measure.high, measure.value
-            if (low is not None and value < low) or (high is not None and value > high):
+            if measure.fails:
                 return measure
         return None
 

@@ -62,6 +62,11 @@ def clean(
     if workers < 1:
         raise SettingError(f"workers {workers}: expected at least 1.")
     places = Places(output)
+    for section in recipe.inputs:
+        if Path(section.path).is_dir() and output.resolve().is_relative_to(Path(section.path).resolve()):
+            raise SettingError(
+                f"{output}: lies in the input {section.path}, and would be read with it; choose an output outside of it."
+            )
     prepare_steps(recipe.steps)  # a list that is missing is said before anything is written
     tasks = plan_tasks(recipe)
     open_folder(places, fingerprint(recipe, tasks), near, force)

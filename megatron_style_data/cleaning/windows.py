@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-_SHORT = 400  # characters
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
+_SHORT = 400  # characters
 
 
 def window_hashes(codes: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:

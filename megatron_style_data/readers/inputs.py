@@ -1,4 +1,4 @@
-"""Which files an input means: a file, a folder (everything below it, sorted) or a glob."""
+"""Which files an input means: a file, a folder (everything below it, sorted; of a corpus of ours its data/) or a glob."""
 
 import glob
 import os
@@ -40,7 +40,8 @@ def expand_inputs(
 ) -> list[InputFile]:
     """Finds the files of a corpus, in the order of ``inputs`` and sorted within each.
 
-    Hidden files are left out of folders and globs, and with ``format="auto"`` so are files whose name says no format.
+    Hidden files are left out of folders and globs, and with ``format="auto"`` so are files whose name says no format. Of a folder
+    that ``zhgpt corpus clean`` or ``deduplicate`` wrote only ``data/`` is read; a glob is taken literally.
 
     Args:
         inputs: Files, folders, globs (``*``, ``?``, ``[…]``, ``**``), ``hf://OWNER/NAME?…`` (``hugging_face.py``) and
@@ -53,7 +54,8 @@ def expand_inputs(
 
     Raises:
         MissingInputError: An input that names nothing, or holds no file that can be read.
-        SettingError: No input, an unknown format, a named file of unknown format, or a file named twice.
+        SettingError: No input, an unknown format, a named file of unknown format, a file named twice, or a folder that holds an
+            unfinished cleaning.
         StorageError: A folder that cannot be listed.
     """
     if format not in FORMATS:
@@ -128,7 +130,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         raise StorageError(f"{error.filename}: cannot be listed: {error.strerror or error}.") from error
 
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if "unfinished" in folders and Path(root, "unfinished", "plan.json").exists():
+        if "unfinished" in folders and "corpus.json" not in names and Path(root, "unfinished", "plan.json").exists():
             raise SettingError(
                 f"{root}: holds an unfinished cleaning; let `zhgpt corpus clean` finish it, and then read it."
             )

@@ -54,6 +54,7 @@ def test_cpu_seconds_add_up(made_up: Callable[..., MadeUp]) -> None:
     (run,) = observe(made.folder, made.plan)
     assert [point.cpu_seconds for point in run.points] == [1.5, 3.0]
     assert run.numbers["training_cpu_seconds"] == 3.0
+    assert run.numbers["tokens_per_cpu_second"] == run.points[-1].tokens / 3.0
 
 
 @pytest.mark.parametrize(("accelerator", "numbers"), [("cuda", {"cpu_seconds": 1.5}), ("cpu", {})])
@@ -65,7 +66,7 @@ def test_cpu_seconds_are_unknown_on_a_gpu_and_where_they_were_not_recorded(
     (run,) = observe(made.folder, made.plan)
     assert [point.cpu_seconds for point in run.points] == [None, None]
     assert bits_at(run.points, "cpu_seconds", 1.0) is None
-    assert "training_cpu_seconds" not in run.numbers
+    assert not {"training_cpu_seconds", "tokens_per_cpu_second"} & set(run.numbers)
 
 
 def test_a_run_is_read_with_medians_peaks_and_hosts(made_up: Callable[..., MadeUp]) -> None:

@@ -21,8 +21,9 @@ def train(stages: list[int]) -> dict[int, dict[str, Any]]:
             "first_weights": first,
             "weights": weights,
             "weights_with_averaging": _train(stage, put_back=True)[2],
-            "weights_with_late_update": _train(stage, put_back=False, immediate=False)[2],
         }
+        if stage == 1:
+            results[stage]["weights_with_late_update"] = _train(stage, put_back=False, immediate=False)[2]
     return results
 
 

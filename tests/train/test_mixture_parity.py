@@ -50,6 +50,10 @@ CASES: list[Case] = [
     *(case("top-2", stage=3, ep_size=1, micro_steps=micro_steps) for micro_steps in (1, 4)),
     case("top-2", stage=2, ep_size=2, clipping=0.0),
     *(
+        {**case(option, stage=stage, ep_size=ep_size), "grouped": True}  # as on a GPU
+        for option, stage, ep_size in (("top-2", 3, 1), ("top-1 of 32", 2, 2), ("gelu, every other layer", 1, 2))
+    ),
+    *(
         {
             **case(option, layer="deepspeed", stage=stage, ep_size=ep_size),
             "moe": {**OPTIONS[option]["moe"], **NO_DROPPING},
@@ -64,6 +68,7 @@ CASES: list[Case] = [
 def name_of(settings: Case) -> str:
     moe = ",".join(f"{key}={value}" for key, value in settings["moe"].items() if key not in NO_DROPPING)
     again = "-recomputed" if settings.get("activation_checkpointing") else ""
+    again += "-grouped" if settings.get("grouped") else ""
     layout = f"zero{settings['stage']}-ep{settings['ep_size']}-x{settings['micro_steps']}-clip{settings['clipping']}"
     return f"{settings['layer']}-{layout}{again}-{settings.get('model_type', 'qwen3')}-{moe}"
 

@@ -216,13 +216,17 @@ def _ended(run: Observed) -> str:
     return run.standing.state if run.standing.state != "done" else "has no held-out loss"
 
 
+def a_second(plan: Plan) -> str:
+    """What throughput is by."""
+    return "a CPU-second" if plan.time == "cpu_seconds" else "a second"
+
+
 def _cost_sentence(speed: tuple[float, float, float] | None, memory: float | None, plan: Plan) -> str:
     parts = []
     if speed is not None:
         ratio, low, high = speed
         known = math.isfinite(high)
-        a_second = "a CPU-second" if plan.time == "cpu_seconds" else "a second"
-        parts.append(f"{ratio:.2f} × the tokens {a_second}" + (f" ({low:.2f} to {high:.2f})" if known else ""))
+        parts.append(f"{ratio:.2f} × the tokens {a_second(plan)}" + (f" ({low:.2f} to {high:.2f})" if known else ""))
     if memory is not None:
         parts.append(f"{memory:.2f} × the peak memory of a rank")
     return f" It has {' and '.join(parts)}." if parts else ""

@@ -157,6 +157,12 @@ def _differences(shown: Shown, axes: Axes) -> bool:
     return True
 
 
+def _throughput(shown: Shown, axes: Axes) -> bool:
+    if shown.plan.time == "cpu_seconds":
+        return _bars("tokens_per_cpu_second", "tokens a CPU-second", 1.0)(shown, axes)
+    return _bars("tokens_per_second", "tokens/s", 1.0)(shown, axes)
+
+
 def _bars(name: str, label: str, scale: float) -> Callable[[Shown, Axes], bool]:
     def draw(shown: Shown, axes: Axes) -> bool:
         rows = [
@@ -250,7 +256,7 @@ PICTURES: tuple[Picture, ...] = (
         "Throughput",
         "Bars: mean; dots: each run's median.",
         False,
-        _bars("tokens_per_second", "tokens/s", 1.0),
+        _throughput,
     ),
     Picture(
         "memory",

@@ -234,6 +234,13 @@ def test_a_finished_corpus_another_recipe_and_a_strange_folder_are_refused(
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+def test_an_output_in_an_input_is_refused(write_corpus, make_recipe, story, tmp_path: Path) -> None:
+    folder = write_corpus(story).parent
+    with pytest.raises(SettingError, match=f"lies in the input {folder}, and would be read with it"):
+        clean(make_recipe(folder), folder / "out")
+    assert not (folder / "out").exists()
+
+
 def test_an_empty_corpus_and_zero_workers_are_refused(write_corpus, make_recipe, story, tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match=r"corpus is empty, not one document was found"):
         clean(make_recipe(write_corpus(" ")), tmp_path / "out")

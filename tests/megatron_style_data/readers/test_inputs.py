@@ -67,6 +67,12 @@ def test_an_unfinished_cleaning_is_refused(tmp_path: Path, write: Write) -> None
         expand_inputs([tmp_path / "modern"])
 
 
+def test_a_cleaning_that_only_had_to_tidy_up_is_finished(tmp_path: Path, write: Write) -> None:
+    for name in ("data/a.jsonl", "corpus.json", "corpus.html", "unfinished/plan.json"):
+        write(f"modern/{name}", '{"text": "天下大势"}\n')
+    assert [file.source for file in expand_inputs([tmp_path / "modern"])] == ["data/a.jsonl"]
+
+
 def test_a_glob_gives_its_matches_sorted(tmp_path: Path, write: Write) -> None:
     for name in ("b.jsonl", "a.jsonl", "a.txt", "c/d.jsonl"):
         write(name, "")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_mixture import batch, build, gradients
 
+from zhgpt.model.moe import dispatch, experts
 from zhgpt.model.moe.experts import through_experts
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -27,8 +28,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize(("one_by_one", "stretch"), [(True, 512), (True, 7), (False, 512)])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_dropless_layer_equals_the_plain_loop(name: str) -> None:
+def test_the_dropless_layer_equals_the_plain_loop(
+    name: str, one_by_one: bool, stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a CPU, with stretches shorter than the batch, and with the grouped products of a GPU."""
+    monkeypatch.setattr(experts, "is_one_by_one_faster", lambda device: one_by_one)
+    monkeypatch.setattr(dispatch, "_STRETCH", stretch)
     settings = OPTIONS[name]
     one, other = build("dropless", **settings), build("reference", **settings)
     if settings.get("bias_update_rate"):

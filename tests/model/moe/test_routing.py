@@ -189,3 +189,17 @@ def test_counts_start_anew_but_those_of_the_step() -> None:
     assert float(counts.entropy) == pytest.approx(2 * torch.log(torch.tensor(4.0)).item())
     counts.reset()
     assert (counts.load_E.tolist(), counts.step_load_E.tolist(), counts.tokens) == ([0, 0, 0, 0], [3, 1, 0, 0], 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_are_those_of_one_product_in_fp32(count: int, dtype: torch.dtype) -> None:
+    found = []
+    for whole in (True, False):
+        made = router().to(dtype)
+        x = torch.randn(count, 32, generator=torch.Generator().manual_seed(2)).to(dtype).requires_grad_()
+        logits = torch.nn.functional.linear(x.float(), made.weight.float()) if whole else made(x)[3]
+        (logits.float() * torch.arange(logits.shape[1])).sum().backward()
+        found.append([logits, x.grad, made.weight.grad])
+    for expected, one in zip(*found, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-4 if dtype == torch.float32 else 1.6e-2, atol=1e-4)

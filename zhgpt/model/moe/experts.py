@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LOCAL_WEIGHT = re.compile(r"^deepspeed_experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight$")
@@ -91,7 +92,8 @@ class StackedExperts(nn.Module):
 
 
 Product = Callable[..., Tensor]
-"""A product of rows and weights, (a, b, out=None): of all experts at once, or of one."""
+"""A product of rows and weights, (a, b, out=None): of one expert, or of all at once. Then ``out`` is not used, and the weights
+and their gradients below have a first dimension L more than their names say."""
 
 
 def through_experts(
@@ -107,8 +109,13 @@ def through_experts(
             over the experts anyway, and where what one expert works on then stays in the cache between its products.
     """
     if one_by_one is None:
-        one_by_one = rows_MD.device.type == "cpu"
+        one_by_one = is_one_by_one_faster(rows_MD.device)
     return cast(Tensor, _Experts.apply(rows_MD, ends_L, one_by_one, *weights))
+
+
+def is_one_by_one_faster(device: torch.device) -> bool:
+    """Whether experts are worked on one after the other where nothing else is asked for."""
+    return device.type == "cpu"
 
 
 class _Experts(torch.autograd.Function):
@@ -128,11 +135,14 @@ class _Experts(torch.autograd.Function):
             made_MD, kept = rows_MD.new_empty(rows_MD.shape[0], weights[-1].shape[1]), []
             for expert, rows in _rows_of_experts(ends_L):
                 of_expert = [weight[expert] for weight in weights]
-                kept += forward(torch.mm, rows_MD[rows], of_expert, made_MD[rows])[1]
+                of_backward = forward(torch.mm, rows_MD[rows], of_expert, made_MD[rows])[1]
+                if any(ctx.needs_input_grad):
+                    kept += of_backward
         ctx.save_for_backward(rows_MD, ends_L, *weights, *kept)
         return made_MD
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
         rows_MD, ends_L, *saved = ctx.saved_tensors
         weights, kept = saved[: ctx.number_of_weights], saved[ctx.number_of_weights :]
@@ -143,14 +153,14 @@ class _Experts(torch.autograd.Function):
             grad_rows, *grads = backward(_grouped(ends_L), grad_MD, rows_MD, weights, kept, nowhere)
             return grad_rows, None, None, *grads
         grad_rows_MD, grads = torch.empty_like(rows_MD), [torch.empty_like(weight) for weight in weights]
-        a_expert = len(kept) // len(ends_L)
+        kept_per_expert = len(kept) // len(ends_L)
         for expert, rows in _rows_of_experts(ends_L):
             backward(
                 torch.mm,
                 grad_MD[rows],
                 rows_MD[rows],
                 [weight[expert] for weight in weights],
-                kept[expert * a_expert : (expert + 1) * a_expert],
+                kept[expert * kept_per_expert : (expert + 1) * kept_per_expert],
                 [grad_rows_MD[rows], *(grad[expert] for grad in grads)],
             )
         return grad_rows_MD, None, None, *grads

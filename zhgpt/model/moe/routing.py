@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from zhgpt.config.moe_section import MoeSection
 from zhgpt.model.moe.dispatch import stretches
@@ -67,16 +68,19 @@ class _Logits(torch.autograd.Function):
     def forward(ctx: Any, x_TD: Tensor, weight_ED: Tensor) -> Tensor:
         ctx.save_for_backward(x_TD, weight_ED)
         logits_TE = x_TD.new_empty(x_TD.shape[0], weight_ED.shape[0], dtype=torch.float32)
+        weight_DE = weight_ED.float().t()
         for stretch in stretches(x_TD):
-            torch.mm(x_TD[stretch].float(), weight_ED.float().t(), out=logits_TE[stretch])
+            torch.mm(x_TD[stretch].float(), weight_DE, out=logits_TE[stretch])
         return logits_TE
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_TE: Tensor) -> tuple[Tensor, Tensor]:
         x_TD, weight_ED = ctx.saved_tensors
         grad_TD, grad_ED = torch.empty_like(x_TD), torch.zeros_like(weight_ED, dtype=torch.float32)
+        fp32_weight_ED = weight_ED.float()
         for stretch in stretches(x_TD):
-            grad_TD[stretch] = torch.mm(grad_TE[stretch], weight_ED.float())
+            grad_TD[stretch] = torch.mm(grad_TE[stretch], fp32_weight_ED)
             grad_ED.addmm_(grad_TE[stretch].t(), x_TD[stretch].float())
         return grad_TD, grad_ED.to(weight_ED.dtype)
 
