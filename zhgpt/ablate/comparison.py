@@ -30,6 +30,12 @@ COUNTED: dict[Basis, str] = {
     "flops": "FLOPs",
 }
 
+THROUGHPUT: dict[Literal["seconds", "cpu_seconds"], tuple[str, str]] = {
+    "seconds": ("tokens_per_second", "tokens a second"),
+    "cpu_seconds": ("tokens_per_cpu_second", "tokens a CPU-second"),
+}
+"""By the time that counts: the number of a run, and its name."""
+
 VERDICTS: dict[Outcome, str] = {
     "better": "on this machine it pays",
     "worse": "on this machine it does not pay",
@@ -216,17 +222,12 @@ def _ended(run: Observed) -> str:
     return run.standing.state if run.standing.state != "done" else "has no held-out loss"
 
 
-def a_second(plan: Plan) -> str:
-    """What throughput is by."""
-    return "a CPU-second" if plan.time == "cpu_seconds" else "a second"
-
-
 def _cost_sentence(speed: tuple[float, float, float] | None, memory: float | None, plan: Plan) -> str:
     parts = []
     if speed is not None:
         ratio, low, high = speed
         known = math.isfinite(high)
-        parts.append(f"{ratio:.2f} × the tokens {a_second(plan)}" + (f" ({low:.2f} to {high:.2f})" if known else ""))
+        parts.append(f"{ratio:.2f} × the {THROUGHPUT[plan.time][1]}" + (f" ({low:.2f} to {high:.2f})" if known else ""))
     if memory is not None:
         parts.append(f"{memory:.2f} × the peak memory of a rank")
     return f" It has {' and '.join(parts)}." if parts else ""
@@ -242,7 +243,7 @@ def _reach_sentence(reaches: dict[Basis, Reach], plan: Plan, pairs: int) -> str:
 
 def _speed(pairs: Sequence[tuple[Observed, Observed]], plan: Plan) -> tuple[float, float, float] | None:
     """Ratio of tokens a second with its interval: the mean of logarithms, so that 2 × and 0.5 × weigh the same."""
-    rate = "tokens_per_cpu_second" if plan.time == "cpu_seconds" else "tokens_per_second"
+    rate, _ = THROUGHPUT[plan.time]
     rates = [(run.numbers.get(rate), other.numbers.get(rate)) for run, other in pairs]
     logarithms = [math.log(one / other) for one, other in rates if one and other]
     if not logarithms:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from zhgpt.ablate.comparison import BASES, Comparison
+from zhgpt.ablate.comparison import BASES, THROUGHPUT, Comparison
 from zhgpt.ablate.observed import Basis, Observed, Point
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.tables import compared_bases
@@ -158,9 +158,7 @@ def _differences(shown: Shown, axes: Axes) -> bool:
 
 
 def _throughput(shown: Shown, axes: Axes) -> bool:
-    if shown.plan.time == "cpu_seconds":
-        return _bars("tokens_per_cpu_second", "tokens a CPU-second", 1.0)(shown, axes)
-    return _bars("tokens_per_second", "tokens/s", 1.0)(shown, axes)
+    return _bars(*THROUGHPUT[shown.plan.time], 1.0)(shown, axes)
 
 
 def _bars(name: str, label: str, scale: float) -> Callable[[Shown, Axes], bool]:

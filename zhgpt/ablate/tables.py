@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from zhgpt.ablate.comparison import BASES, COUNTED, Comparison, Difference, a_second, signed
+from zhgpt.ablate.comparison import BASES, COUNTED, THROUGHPUT, Comparison, Difference, signed
 from zhgpt.ablate.observed import Basis, Observed
 from zhgpt.ablate.plan import Plan
 from zhgpt.ablate.reaching import Reach
@@ -86,8 +86,10 @@ def cost_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compa
             cells.append(COSTS[name][1](fmean(values)) if values else NOT_MEASURED)
         rows.append((variant.name, *cells))
     heads = [f"as good after × {COUNTED[basis]}" for basis in counted]
-    speed = f"tokens {a_second(plan)} × baseline"
-    return Table(("variant", speed, *heads, *(COSTS[name][0] for name in measured)), tuple(rows))
+    return Table(
+        ("variant", f"{THROUGHPUT[plan.time][1]} × baseline", *heads, *(COSTS[name][0] for name in measured)),
+        tuple(rows),
+    )
 
 
 def run_table(runs: Sequence[Observed]) -> Table:
