@@ -26,7 +26,7 @@ demo: venv  ## from the embedded Chinese text to a model that speaks, about 10 m
 	@$(BIN)/zhgpt demo
 
 test: venv-dev  ## all tests but whole ablations and those of the cluster
-	@$(TEST_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+	@$(TEST_ENV) ./tests/run.sh $(TEST_ARGS)
 
 test-sweeps: venv-dev  ## whole ablations, killed and resumed, and DeepSpeed's quirks at the pinned version: about 5 minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate tests/pins -m sweep $(TEST_ARGS)
@@ -39,7 +39,7 @@ check: venv-dev  ## ruff, mypy and the fast tests: before every commit
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(TEST_ENV) $(BIN)/python -m pytest -q -m "not slow and not distributed and not cluster" $(TEST_ARGS)
+	@$(TEST_ENV) $(BIN)/python -m pytest -q --part=quick -n 2 $(TEST_ARGS)
 
 bench: venv-dev  ## speed as ratios measured in one run
 	@$(BIN)/python -m benchmarks

@@ -160,18 +160,21 @@ def test_a_crash_right_after_publication_leaves_a_finished_dataset(
 
 
 SCRIPT = """
-import sys
+import sys, time
 from pathlib import Path
 from megatron_style_data.build import build
 from megatron_style_data.build_settings import BuildSettings
 inputs, tokenizer, output = sys.argv[1:]
-build(BuildSettings([inputs], tokenizer, Path(output), workers=2, valid_fraction=0.1))
+build(
+    BuildSettings([inputs], tokenizer, Path(output), workers=2, valid_fraction=0.1),
+    lambda progress: time.sleep(0.3 if progress.stage == "encoding" else 0),  # a terminal that is slow to print
+)
 """
 
 
 @pytest.fixture
 def slow_build(settings: BuildSettings, tmp_path: Path, texts: list[str]) -> Sequence[str]:
-    """A command that encodes with two workers for some seconds."""
+    """A command that encodes with two workers for some seconds, however fast the machine is."""
     write_jsonl(tmp_path / "corpus" / "large.jsonl", ["".join(texts)[:3000] + str(number) for number in range(4000)])
     return [sys.executable, "-c", SCRIPT, settings.inputs[0], settings.tokenizer, str(settings.output)]
 
