@@ -14,7 +14,9 @@ hypothesis.settings.load_profile("no deadline")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--part", choices=("quick", "long"), help="only what can run on several workers, or only the rest (tests/run.sh)"
+        "--part",
+        choices=("quick", "long"),
+        help="only what can run on several workers, or only the rest (tests/run.sh)",
     )
 
 
