@@ -1,7 +1,8 @@
 """Optimizer steps on one thread: ours through DeepSpeed against transformers' GPT-2, and DeepSpeed against a plain loop.
 
 Each variant lives in a process of its own (``python -m benchmarks.model_step VARIANT CASE``) with one thread, and takes a step
-whenever it is told to; the variants of a case take turns. So does a large matrix product: MFU is against that.
+whenever it is told to; the variants of a case take turns. So does a large matrix product: MFU is against that. A turn is
+several steps, so that what one step happens to meet (page faults, a timer) does not decide.
 """
 
 import json
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 
@@ -19,12 +20,19 @@ from benchmarks.measure import Comparison
 SMALL = {"layers": 6, "hidden": 384, "heads": 6}
 GPT2_124M = {"layers": 12, "hidden": 768, "heads": 12}
 CASES: dict[str, dict[str, object]] = {
-    "6 × 384, bf16": {**SMALL, "precision": "bf16", "micro_batch": 4, "repeats": 7},
-    "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5},
-    "124M, bf16": {**GPT2_124M, "precision": "bf16", "micro_batch": 4, "repeats": 5},
-    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 4, "repeats": 5},
-    "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7},
-    "engine, eight micro-steps": {**SMALL, "precision": "bf16", "micro_batch": 2, "micro_steps": 8, "repeats": 7},
+    "6 × 384, bf16": {**SMALL, "precision": "bf16", "micro_batch": 4, "repeats": 7, "steps": 4},
+    "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 4},
+    "124M, bf16": {**GPT2_124M, "precision": "bf16", "micro_batch": 4, "repeats": 5, "steps": 1},
+    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 1},
+    "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7, "steps": 2},
+    "engine, eight micro-steps": {
+        **SMALL,
+        "precision": "bf16",
+        "micro_batch": 2,
+        "micro_steps": 8,
+        "repeats": 7,
+        "steps": 2,
+    },
 }
 MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours compiled")
 ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
@@ -48,8 +56,8 @@ def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
     Args:
         name: of the case.
         measured: ``tokens`` of a step, ``flops_per_token``, ``peak_flops`` (a second, of a matrix product),
-            ``cpu_seconds`` and ``wall_seconds`` (variant -> one number a run), ``first_seconds`` (variant -> seconds of
-            the first step, with compilation).
+            ``cpu_seconds`` and ``wall_seconds`` (of a step: variant -> one number a turn), ``first_seconds`` (variant ->
+            seconds of the first step, with compilation).
     """
     variants = list(measured["cpu_seconds"])  # type: ignore[call-overload]
     if name.startswith("engine"):
@@ -98,9 +106,9 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
 
 
 def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
-    """Starts the variants of a case and times their steps in turn; see ``rows_of``."""
+    """Starts the variants of a case and times their steps in turns; see ``rows_of``."""
     settings = dict(case)
-    repeats = int(str(settings.pop("repeats")))
+    repeats, steps = (int(str(settings.pop(key))) for key in ("repeats", "steps"))
     variants = ENGINE_VARIANTS if name.startswith("engine") else MODEL_VARIANTS
     with ExitStack() as stack:
         cache = stack.enter_context(TemporaryDirectory())  # so that each first step compiles
@@ -114,7 +122,7 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
         times: dict[str, list[dict[str, float]]] = {variant: [] for variant in processes}
         for _ in range(repeats):
             for variant, process in processes.items():
-                times[variant].append(process.step())
+                times[variant].append(_mean([process.step() for _ in range(steps)]))
     return {
         **facts[variants[0]],
         "peak_flops": 2 * PEAK_SIZE**3 / min(one["cpu_seconds"] for one in times["peak"]),
@@ -123,6 +131,10 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
         # Seconds of wall time: compilers are processes of their own.
         "first_seconds": {variant: first[variant]["wall_seconds"] for variant in variants},
     }
+
+
+def _mean(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: statistics.fmean(step[key] for step in steps) for key in steps[0]}
 
 
 class _Variant:

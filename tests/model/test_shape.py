@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zhgpt.model.initialise import initialise_weights
-from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token
+from zhgpt.model.shape import count_parameters, decoder_shape, flops_per_token, hidden_matrices
 from zhgpt.model.transformer import CausalLM
+from zhgpt.train.parameter_roles import role_of
 
 TYPES = ("gpt2", "llama", "qwen3")
 
@@ -52,6 +54,14 @@ def test_flops_equal_what_torch_counts_for_forward_and_backward(section, model_t
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         module(tokens, tokens).backward()
     assert counter.get_total_flops() == 64 * flops_per_token(model, 32)
+
+
+@pytest.mark.parametrize(("model_type", "options"), [*((model_type, {}) for model_type in TYPES), *OPTIONS])
+def test_hidden_matrices_are_those_that_muon_steps(section, model_type: str, options) -> None:
+    model = section(model_type, **options)
+    named = CausalLM(model, "sdpa").named_parameters()
+    sizes = Counter(tuple(parameter.shape) for name, parameter in named if role_of(name, parameter) == "hidden")
+    assert hidden_matrices(model) == sizes
 
 
 def test_a_published_size_comes_out(section) -> None:

@@ -103,3 +103,19 @@ def test_the_document_reports_every_row_predicted_without_itself() -> None:
         ratio = float(left_out.replace(",", "")) / point.tokens_per_second_per_gpu
         assert float(error.rstrip(" %")) == pytest.approx(100 * (ratio - 1), abs=0.06)
     assert float(re.findall(r"Median of the absolute errors\*\* \| \| \| \| ([\d.]+) %", text)[0]) <= 15
+
+
+def muon_seconds(stage: int, gpus: int, *, steps: int = 5) -> float:
+    """How much longer a step is with Muon than with AdamW."""
+    cluster = Cluster(GPUS["L20"], 1, gpus, 25e9)
+    adam = Layout(stage, "bf16", gpus, zero={})
+    layouts = adam, dataclasses.replace(adam, optimizer="muon", newton_schulz_steps=steps)
+    seconds = [predict_step(MODEL, layout, cluster, 8, 2048, load_constants()).update for layout in layouts]
+    return seconds[1] - seconds[0]
+
+
+def test_muon_orthogonalises_on_all_ranks_together_but_at_stage_0() -> None:
+    assert muon_seconds(1, 8) == pytest.approx(muon_seconds(1, 1) / 8)
+    assert muon_seconds(0, 8) == pytest.approx(muon_seconds(1, 1))
+    assert muon_seconds(3, 8) > muon_seconds(1, 8)  # where matrices travel
+    assert muon_seconds(1, 1, steps=10) == pytest.approx(2 * muon_seconds(1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from zhgpt.config.architecture_checks import position_embedding_of, query_key_norm_of
@@ -143,6 +144,23 @@ def flops_per_token(model: ModelSection, sequence_length: int) -> int:
     weights += shape.padded_vocab_size * shape.hidden_size
     attention = 12 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * sequence_length
     return 6 * weights + attention
+
+
+def hidden_matrices(model: ModelSection) -> Counter[tuple[int, int]]:
+    """How many matrices of each size (output, input) the layers have, those of every expert among them: what Muon steps."""
+    shape = decoder_shape(model)
+    sizes: Counter[tuple[int, int]] = Counter()
+    for layer in range(shape.num_hidden_layers):
+        sizes.update(_attention_matrices(shape))
+        if layer not in shape.experts:
+            sizes.update(_feed_forward_matrices(shape, shape.intermediate_size))
+            continue
+        assert shape.moe is not None
+        alone = shape.experts[layer] + (1 if shape.moe.use_residual else 0)
+        sizes.update(_feed_forward_matrices(shape, shape.expert_size) * alone)
+        if shape.moe.n_shared_experts:  # they are one layer, as wide as all of them
+            sizes.update(_feed_forward_matrices(shape, shape.moe.n_shared_experts * shape.expert_size))
+    return sizes
 
 
 @dataclass(frozen=True)

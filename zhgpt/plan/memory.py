@@ -45,6 +45,7 @@ class Layout:
         parameters_offloaded: whether the weights do.
         kernels: whose activations are counted.
         optimizer: ``optim.name``.
+        newton_schulz_steps: with which Muon orthogonalises.
     """
 
     stage: int
@@ -58,6 +59,7 @@ class Layout:
     parameters_offloaded: bool = False
     kernels: Kernels = "cuda"
     optimizer: str = "adamw"
+    newton_schulz_steps: int = 5
 
     @property
     def autocast(self) -> bool:
@@ -135,6 +137,7 @@ def layout_of(
     recomputed_layers: tuple[int, ...] = (),
     kernels: Kernels = "cuda",
     optimizer: str = "adamw",
+    newton_schulz_steps: int = 5,
 ) -> Layout:
     """The layout that a checked DeepSpeed JSON asks for."""
     return Layout(
@@ -149,6 +152,7 @@ def layout_of(
         parameters_offloaded=offload_device(ds_json, "offload_param") != "none",
         kernels=kernels,
         optimizer=optimizer,
+        newton_schulz_steps=newton_schulz_steps,
     )
 
 

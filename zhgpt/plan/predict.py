@@ -203,6 +203,7 @@ def layout_for(config: RunConfig, ds_json: Mapping[str, Any], cluster: Cluster, 
         recomputed_layers=config.train.layers_to_recompute(config.model.num_hidden_layers),
         kernels="cpu" if cluster.gpu.name == "cpu" else "cuda",
         optimizer=config.optim.name,
+        newton_schulz_steps=config.optim.muon_newton_schulz_steps,
     )
 
 

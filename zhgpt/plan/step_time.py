@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zhgpt.config.schema import ModelSection
-from zhgpt.model.shape import DecoderShape, decoder_shape, flops_per_token
+from zhgpt.model.shape import DecoderShape, decoder_shape, flops_per_token, hidden_matrices
 from zhgpt.plan.activations import activations
 from zhgpt.plan.gpus import ASSUMED_MATMUL_SHARE, Cluster, Gpu
 from zhgpt.plan.memory import Layout, split_parameters
 
 UPDATE_BYTES = 32
-"""A parameter's way through Adam: read gradient, master, two moments; write master, moments, 16-bit weight."""
+"""A parameter's way through Adam: read gradient, master, two moments; write master, moments, 16-bit weight. (Muon has one
+moment: a little less.)"""
 HOST_MEMORY_BANDWIDTH, PCIE_BANDWIDTH = 100e9, 20e9
 """Of a host, all ranks together, and of one GPU's way to it, bytes a second: assumptions, not measured here."""
 LOGIT_BYTES = 26
@@ -82,8 +83,7 @@ def predict_step(
     """
     shape = decoder_shape(model)
     tokens = micro_batch_size * sequence_length
-    rate = matmul_rate(cluster.gpu, layout.precision) * constants.matmul
-    rate *= shape.hidden_size / (shape.hidden_size + constants.narrow)
+    rate = _product_rate(cluster.gpu, layout.precision, shape.hidden_size, constants)
     again = len(layout.recomputed_layers) / shape.num_hidden_layers / 3
     products = tokens * executed_flops(model, sequence_length) * (1 + again) / rate
     held = activations(
@@ -100,7 +100,7 @@ def predict_step(
         matmul=steps * products,
         traffic=steps * traffic,
         launch=steps * launch,
-        update=_update_seconds(model, layout, cluster),
+        update=_update_seconds(model, layout, cluster) + _orthogonalisation_seconds(model, layout, cluster, constants),
         exposed_communication=exposed + steps * mixed_exposed,
         hidden_communication=hidden + steps * mixed_hidden,
     )
@@ -119,6 +119,11 @@ def matmul_rate(gpu: Gpu, precision: str) -> float:
     if precision == "bf16" and gpu.half_type == "fp16":
         return rate / 8
     return rate
+
+
+def _product_rate(gpu: Gpu, precision: str, width: int, constants: Constants) -> float:
+    """FLOPs a second of products of that width within a model."""
+    return matmul_rate(gpu, precision) * constants.matmul * width / (width + constants.narrow)
 
 
 def executed_flops(model: ModelSection, sequence_length: int) -> float:
@@ -142,6 +147,28 @@ def _update_seconds(model: ModelSection, layout: Layout, cluster: Cluster) -> fl
         return mine * UPDATE_BYTES / cluster.gpu.memory_bandwidth
     host = HOST_MEMORY_BANDWIDTH / cluster.gpus_per_node
     return mine * (UPDATE_BYTES / host + (4 + layout.weight_bytes) / PCIE_BANDWIDTH)
+
+
+def _orthogonalisation_seconds(model: ModelSection, layout: Layout, cluster: Cluster, constants: Constants) -> float:
+    """Muon's products: each matrix on one rank (on every rank at stage 0), and at stage 3 its way there and back.
+
+    A Newton-Schulz step of an (m, n) matrix, m the smaller, takes 4 m^2 n + 2 m^3 FLOPs: its Gram matrix, the square of that, and
+    their product with it. Stages 1 and 2 send only the matrices that a cut goes through, which is left out.
+    """
+    if layout.optimizer != "muon":
+        return 0.0
+    precision = layout.precision if layout.precision == "bf16" else "fp32"
+    seconds = 0.0
+    for (rows, columns), count in hidden_matrices(model).items():
+        narrow, wide = sorted((rows, columns))
+        flops = layout.newton_schulz_steps * (4 * narrow**2 * wide + 2 * narrow**3)
+        seconds += count * flops / _product_rate(cluster.gpu, precision, narrow, constants)
+    if layout.stage == 0:
+        return seconds
+    values = sum(rows * columns * count for (rows, columns), count in hidden_matrices(model).items())
+    crossing = 2 * values * (2 if precision == "bf16" else 4) if layout.stage == 3 else 0
+    ring = (cluster.world_size - 1) / cluster.world_size / (cluster.ring_bandwidth * constants.link)
+    return (seconds + crossing * ring) / layout.world_size
 
 
 def _communication(

@@ -1,14 +1,15 @@
 """Parameters and FLOPs of mixtures, against the modules and by hand."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from tiny_mixture import build, tiny_mixture
 
-from zhgpt.model.shape import count_parameters, flops_per_token
+from zhgpt.model.shape import count_parameters, flops_per_token, hidden_matrices
+from zhgpt.train.parameter_roles import role_of
 
-
-@pytest.mark.parametrize(
+MIXTURES = pytest.mark.parametrize(
     ("layer", "model_type", "settings"),
     [
         ("dropless", "qwen3", {}),
@@ -20,10 +21,22 @@ from zhgpt.model.shape import count_parameters, flops_per_token
         ("reference", "qwen3", {"n_shared_experts": 1}),
     ],
 )
+
+
+@MIXTURES
 def test_parameters_are_those_of_the_module(layer: str, model_type: str, settings: dict[str, Any]) -> None:
     module = build(layer, model_type, **settings)
     counted = count_parameters(tiny_mixture(layer, model_type, **settings))
     assert counted.total == sum(parameter.numel() for parameter in module.parameters())
+
+
+@MIXTURES
+def test_matrices_of_experts_are_counted_one_by_one(layer: str, model_type: str, settings: dict[str, Any]) -> None:
+    sizes: Counter[tuple[int, ...]] = Counter()
+    for name, parameter in build(layer, model_type, **settings).named_parameters():
+        if role_of(name, parameter) == "hidden":
+            sizes[tuple(parameter.shape[-2:])] += parameter[..., 0, 0].numel()
+    assert hidden_matrices(tiny_mixture(layer, model_type, **settings)) == sizes
 
 
 def test_active_parameters_leave_out_the_experts_a_token_is_not_sent_to() -> None:
