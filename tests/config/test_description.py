@@ -39,8 +39,9 @@ def test_the_description_holds_every_number_of_the_plan(text: str) -> None:
         "  batch       micro 4 × accumulation 2 × ranks 2 = 16 sequences × 128 tokens = 2,048 tokens a step",
         "  length      100 steps × 2,048 tokens = 205k tokens = 0.0512 tokens a parameter",
         "  data        data/zh: 102,400 tokens to train on, read 2 times",
-        "  optimizer   adamw, learning rate 0.0006, betas 0.9 0.95, weight decay 0.1, gradients clipped at 1",
-        "  schedule    cosine, warm-up 2 steps, then down to 0.1 of the peak at step 100",
+        "  optimizer   muon, learning rate 0.0006, momentum 0.95 (Nesterov), 5 Newton-Schulz steps, betas 0.9 0.95, weight "
+        "decay 0.1, gradients clipped at 1",
+        "  schedule    wsd, warm-up 2 steps, the last 30 of 100 steps down to 0.02 of the peak",
         "  precision   fp32, ZeRO stage 2",
         "note: a note",
         "warning: a warning",
@@ -98,8 +99,8 @@ def test_options_in_one_line_and_nothing_where_all_is_usual(load_text: LoadText)
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("cosine", "cosine, warm-up 2 steps, then down to 0.1 of the peak at step 100"),
-        ("wsd", "wsd, warm-up 2 steps, the last 20 of 100 steps down to 0.1 of the peak"),
+        ("cosine", "cosine, warm-up 2 steps, then down to 0.02 of the peak at step 100"),
+        ("wsd", "wsd, warm-up 2 steps, the last 30 of 100 steps down to 0.02 of the peak"),
         ("constant", "constant, warm-up 2 steps"),
     ],
 )

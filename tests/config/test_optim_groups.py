@@ -11,15 +11,15 @@ Refusal = Callable[..., str]
 
 
 def test_roles_with_equal_settings_share_a_group_and_vectors_have_their_own() -> None:
-    assert list(roles_in_groups(OptimSection(learning_rate=6e-4))) == [
+    assert list(roles_in_groups(OptimSection(name="adamw", learning_rate=6e-4))) == [
         ("hidden", "embedding", "head", "router"),
         ("vector",),
     ]
-    assert list(roles_in_groups(OptimSection(learning_rate=6e-4, weight_decay=0))) == [
+    assert list(roles_in_groups(OptimSection(name="adamw", learning_rate=6e-4, weight_decay=0))) == [
         ("hidden", "embedding", "head", "router"),
         ("vector",),
     ]
-    separate = OptimSection(learning_rate=6e-4, embedding_learning_rate=1e-2, head_learning_rate=1e-3)
+    separate = OptimSection(name="adamw", learning_rate=6e-4, embedding_learning_rate=1e-2, head_learning_rate=1e-3)
     assert list(roles_in_groups(separate)) == [("hidden", "router"), ("embedding",), ("head",), ("vector",)]
 
 
@@ -33,8 +33,8 @@ def test_only_hidden_matrices_get_muon_and_its_rate() -> None:
 
 
 def test_a_checkpoint_must_match_algorithm_and_grouping_but_no_rate() -> None:
-    assert optimizer_identity(OptimSection(learning_rate=6e-4)) == "adamw"
-    assert optimizer_identity(OptimSection(learning_rate=1.0, weight_decay=0)) == "adamw"
+    assert optimizer_identity(OptimSection(name="adamw", learning_rate=6e-4)) == "adamw"
+    assert optimizer_identity(OptimSection(name="adamw", learning_rate=1.0, weight_decay=0)) == "adamw"
     assert (
         optimizer_identity(OptimSection(name="muon", learning_rate=6e-4, muon_learning_rate=1e-2, muon_momentum=0.9))
         == "muon"
@@ -44,7 +44,7 @@ def test_a_checkpoint_must_match_algorithm_and_grouping_but_no_rate() -> None:
 
 
 def test_the_optimizer_is_described_in_one_line() -> None:
-    assert describe_optimizer(OptimSection(learning_rate=6e-4)) == (
+    assert describe_optimizer(OptimSection(name="adamw", learning_rate=6e-4)) == (
         "adamw, learning rate 0.0006, betas 0.9 0.95, weight decay 0.1, gradients clipped at 1"
     )
     optim = OptimSection(
@@ -60,7 +60,7 @@ def test_the_optimizer_is_described_in_one_line() -> None:
     ("overrides", "sentence"),
     [
         (
-            ("optim.muon_momentum=0.9",),
+            ("optim.name=adamw", "optim.muon_momentum=0.9"),
             "optim.muon_momentum 0.9 has no effect in adamw; leave it out or set optim.name=muon",
         ),
         (

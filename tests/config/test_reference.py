@@ -36,7 +36,7 @@ def test_every_setting_and_section_is_described() -> None:
 def test_rows_show_type_limits_default_and_meaning() -> None:
     table = settings_table()
     assert "| `train.steps` | whole number > 0 | **required** | Optimizer steps of the run. |" in table
-    assert "| `schedule.minimum_ratio` | number ≥ 0, ≤ 1 | `0.1` |" in table
+    assert "| `schedule.minimum_ratio` | number ≥ 0, ≤ 1 | `0.02` |" in table
     assert "| `train.precision` | `fp32`, `bf16`, `fp16` | `bf16` |" in table
     assert "| `optim.betas` | 2 numbers | [`0.9`, `0.95`] |" in table
     assert "| `run.dir` | path | left out |" in table

@@ -159,7 +159,7 @@ BRANCH = ["schedule.name=wsd", "train.branch_from=runs/x/checkpoints/step-000000
             "the decay begins)",
         ),
         (
-            ["train.branch_from=runs/x/checkpoints/step-00000070"],
+            ["train.branch_from=runs/x/checkpoints/step-00000070", "schedule.name=cosine"],
             "train.branch_from: a branch is the decay of schedule wsd, and schedule.name is cosine; set it to wsd",
         ),
         (

@@ -15,7 +15,7 @@ RECIPE = """
 run: {{name: tiny, seed: 7}}
 data: {{train: {prefix}, sequence_length: 32}}
 model: {{model_type: {model_type}, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, {extra}}}
-optim: {{learning_rate: 1.0e-3}}
+optim: {{name: adamw, learning_rate: 1.0e-3}}
 schedule: {{name: cosine, warmup_steps: 2}}
 train: {{steps: 8, global_batch_size: 8, micro_batch_size: 4, precision: fp32}}
 evaluate: {{every_steps: 4, samples: 8, prompts: [话说天下大势, 玄德曰], max_new_tokens: 4}}

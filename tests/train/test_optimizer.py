@@ -17,7 +17,7 @@ from zhgpt.train.engine import set_learning_rate
 from zhgpt.train.optimizer import choose_optimizer, cpu_adam_problem, parameter_groups
 from zhgpt.train.parameter_roles import group_lines, list_groups
 
-RATE = OptimSection(learning_rate=1e-3)
+RATE = OptimSection(name="adamw", learning_rate=1e-3)
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
 
@@ -150,7 +150,7 @@ def ranks(accelerator: Literal["cpu", "cuda"], problems: tuple[str | None, ...] 
 
 def test_without_offload_torch_adamw_computes_the_step() -> None:
     choice = choose_optimizer(RATE, {"zero_optimization": {"stage": 2}}, ranks("cuda"))
-    optimizer = choice.build(model("qwen3"), OptimSection(learning_rate=1e-3, betas=(0.8, 0.9)))
+    optimizer = choice.build(model("qwen3"), OptimSection(name="adamw", learning_rate=1e-3, betas=(0.8, 0.9)))
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
 

@@ -10,16 +10,16 @@ from zhgpt.config.section import Real, Section, Whole
 class ScheduleSection(Section):
     """The learning rate as a function of the step (docs/schedules.md)."""
 
-    name: Literal["cosine", "wsd", "constant", "range_test"] = "cosine"
+    name: Literal["cosine", "wsd", "constant", "range_test"] = "wsd"
     """Shape after the warm-up: cosine decay, warm-up-stable-decay, or constant. `range_test` rises exponentially from
     minimum_ratio x the peak to the peak: for `zhgpt plan lr`, not for training."""
     warmup_steps: Whole | None = Field(default=None, ge=0)
     """Steps of linear warm-up. Left out: 2 % of train.steps, at least 1 and at most 2000. Give this or warmup_tokens."""
     warmup_tokens: Whole | None = Field(default=None, gt=0)
     """Instead of warmup_steps: the warm-up ends with the step that brings the consumed tokens to this number."""
-    minimum_ratio: Real = Field(default=0.1, ge=0, le=1)
+    minimum_ratio: Real = Field(default=0.02, ge=0, le=1)
     """Last learning rate as a share of the peak (cosine, wsd)."""
-    decay_fraction: Real = Field(default=0.2, gt=0, le=1)
+    decay_fraction: Real = Field(default=0.3, gt=0, le=1)
     """Share of train.steps in which wsd decays. A branch (train.branch_from) decays from its first step on instead."""
     decay_shape: Literal["linear", "one_minus_sqrt"] = "linear"
     """How wsd decays: in a straight line, or fast at first and slower towards the end (Haegele et al. 2024)."""

@@ -112,7 +112,7 @@ class ModelSection(Section):
 class OptimSection(Section):
     """The optimizer."""
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: Literal["adamw", "muon"] = "muon"
     """Optimizer: AdamW for all parameters, or Muon for the matrices of attention and feed-forward layers and AdamW for the
     rest (docs/optimizers.md)."""
     learning_rate: RateOrAuto = "auto"

@@ -69,6 +69,7 @@ model:
   num_attention_heads: {model.num_attention_heads}
   num_key_value_heads: {model.num_key_value_heads}
 optim:
+  name: {config.optim.name}
   learning_rate: {config.optim.peak:g}
 schedule:
   name: {config.schedule.name}
@@ -101,6 +102,7 @@ def _comments(proposal: Proposal, command: str) -> list[str]:
         f"{plan.tokens_per_parameter:.1f} tokens a parameter.",
         f"# Learning rate: {plan.config.optim.peak:g}, usual at this size (Brown et al. 2020, table 2.1; below 125M "
         "Kaplan et al. 2020).",
+        "# Optimizer and schedule: what learned most from a token here (docs/recipe.md); Muon's step is scaled to AdamW's rates.",
         f"# Batch: {batch.global_batch_size} sequences of {batch.sequence_length}, near DeepSeek LLM's size for this compute "
         "(arXiv 2401.02954).",
         f"# {plan.tokens_per_second:,.0f} tokens a second and {plan.memory.total / 2**30:.1f} GiB a GPU with "

@@ -53,6 +53,10 @@ LADDER = (
 )
 """Qwen3 models; widths are multiples of 64, depth grows with width (Kaplan et al. 2020: the ratio hardly matters)."""
 
+OPTIMIZER, SCHEDULE = "muon", "wsd"
+"""What learned most from a token in our own comparisons (docs/recipe.md). Muon's step is scaled to the size of AdamW's, so the
+usual rates serve it (Liu et al. 2025, arXiv 2502.16982)."""
+
 MOST_BATCH_TOKENS, LEAST_BATCH_TOKENS = 2**20, 2**14
 LEAST_STEPS = 1000
 MOST_MICRO_TOKENS = 2**16
@@ -182,6 +186,7 @@ def _layout(stage: int, precision: str, cluster: Cluster, accumulation: int) -> 
         world_size=cluster.world_size,
         accumulation=accumulation,
         kernels="cpu" if cluster.gpu.name == "cpu" else "cuda",
+        optimizer=OPTIMIZER,
     )
 
 
@@ -257,8 +262,8 @@ def _run_config(
             "num_attention_heads": shape.num_attention_heads,
             "num_key_value_heads": shape.num_key_value_heads,
         },
-        "optim": {"learning_rate": rate},
-        "schedule": {"name": "cosine"},
+        "optim": {"name": OPTIMIZER, "learning_rate": rate},
+        "schedule": {"name": SCHEDULE},
         "train": {
             "steps": steps,
             "global_batch_tokens": size * shape.sequence_length,
