@@ -69,7 +69,7 @@ def test_commands_are_shown_as_a_person_types_them(tmp_path: Path) -> None:
     assert lines[0].startswith("zhgpt tokenizer train --input")
     assert lines[3].startswith("deepspeed --num_gpus 2 --master_port")
     assert lines[3].endswith(
-        "launch.world_size=2 train.micro_batch_size=2 train.global_batch_tokens=1024 train.steps=3"
+        "launch.world_size=2 train.micro_batch_size=4 train.global_batch_tokens=2048 train.steps=3"
     )
     assert lines[-1].startswith("zhgpt report")
 
@@ -79,7 +79,7 @@ def test_the_prompts_are_fixed_in_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "micro", "tokens"), [(1, 4, 1024), (2, 2, 1024), (3, 2, 1536), (4, 1, 1024), (8, 1, 2048)]
+    ("processes", "micro", "tokens"), [(1, 8, 2048), (2, 4, 2048), (3, 3, 2304), (4, 2, 2048), (16, 1, 4096)]
 )
 def test_the_batch_divides_for_any_number_of_ranks(processes: int, micro: int, tokens: int) -> None:
     assert batch_settings(processes) == [f"train.micro_batch_size={micro}", f"train.global_batch_tokens={tokens}"]

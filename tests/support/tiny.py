@@ -16,7 +16,7 @@ run: {{name: tiny, seed: 7}}
 data: {{train: {prefix}, sequence_length: 32}}
 model: {{model_type: {model_type}, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, {extra}}}
 optim: {{name: adamw, learning_rate: 1.0e-3}}
-schedule: {{name: cosine, warmup_steps: 2}}
+schedule: {{name: cosine, warmup_steps: 2, minimum_ratio: 0.1}}
 train: {{steps: 8, global_batch_size: 8, micro_batch_size: 4, precision: fp32}}
 evaluate: {{every_steps: 4, samples: 8, prompts: [话说天下大势, 玄德曰], max_new_tokens: 4}}
 checkpoint: {{every_steps: 3, keep_last: 2}}
