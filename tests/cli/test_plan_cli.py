@@ -41,6 +41,28 @@ def test_the_diarys_case_is_told_why_it_failed_and_what_would_not() -> None:
     assert "none to expect: our runs had a learning rate for pretraining" in said
 
 
+def test_a_recipe_with_a_batch_ramp_is_predicted() -> None:
+    ramp = "train.batch_ramp=[{global_batch_tokens: 65536, until_step: 4000}]"
+    said = plan("--config", ROOT / "configs/qwen3_124m.yaml", "--gpu", "H100", ramp)
+    assert "verdict: It runs and learns" in said
+
+
+def test_a_branch_is_predicted_from_its_first_step_on() -> None:
+    branch = "train.branch_from=runs/x/checkpoints/step-00004000"
+    said = plan("--config", ROOT / "configs/qwen3_124m.yaml", "--gpu", "H100", branch)
+    assert "800 steps from step 4,000 on, in all 4,800" in said
+
+
+def test_where_everything_would_fail_that_is_said_in_place_of_a_proposal() -> None:
+    words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--hours", 4, "--text-gb", 1e-5, *DIARY)
+    values = as_json(*words)
+    assert values["verdict"]["kind"] == "fails"
+    assert values["proposal"] is None
+    assert values["no_proposal"].startswith("no plan would not fail: the text is too little")
+    assert "what would not fail" not in plan(*words)
+    assert "没有不会失败的方案：语料太少" in plan(*words, "--language", "zh")
+
+
 def test_the_same_in_chinese() -> None:
     words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--hours", 4, "--text-gb", 0.35, "--language", "zh")
     said = plan(*words, *DIARY)

@@ -1,26 +1,30 @@
 """Warnings: what a run cannot reach, told before it starts."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zhgpt.config.advice import GPT3_LEARNING_RATES, RunNumbers, SourceReading, usual_learning_rate, warnings_for
+from zhgpt.config.advice import RunNumbers, SourceReading, advice_for
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.model_shape import resolve_model
 from zhgpt.config.schema import RunConfig
+from zhgpt.config.sentence import Sentence
 from zhgpt.config.zero_rules import Accelerator
 
 LoadText = Callable[..., RunConfig]
+Advise = Callable[..., list[Sentence]]
 Warn = Callable[..., list[str]]
 ZERO1 = {"zero_optimization": {"stage": 1}}
 
 
 @pytest.fixture
-def warn(load_text: LoadText) -> Warn:
-    """Warnings of a run of 100M parameters on 2.05B tokens (20.5 a parameter), with overrides."""
+def advise(load_text: LoadText) -> Advise:
+    """What is said of a run of 100M parameters on 2.05B tokens (20.5 a parameter), with overrides."""
 
-    def warnings(
+    def advice(
         *overrides: str,
         parameters: int = 100_000_000,
         embedding: int = 24_000_000,
@@ -29,14 +33,20 @@ def warn(load_text: LoadText) -> Warn:
         world_size: int = 2,
         accelerator: Accelerator = "cpu",
         sources: tuple[SourceReading, ...] = (),
-    ) -> list[str]:
+    ) -> list[Sentence]:
         config = load_text("train.global_batch_size=4000", "train.steps=4000", "optim.learning_rate=6e-4", *overrides)
         plan = plan_batch(config, world_size)
         numbers = RunNumbers(parameters, embedding, 6 * parameters, train_tokens, sources)
         model = resolve_model(config, 32_000)
-        return warnings_for(config, plan, model, ds_json, numbers, accelerator=accelerator)
+        return advice_for(config, plan, model, ds_json, numbers, accelerator=accelerator)
 
-    return warnings
+    return advice
+
+
+@pytest.fixture
+def warn(advise: Advise) -> Warn:
+    """The same in English, as every start prints it."""
+    return lambda *overrides, **numbers: [said.en for said in advise(*overrides, **numbers)]
 
 
 def test_a_sound_run_is_not_warned_of(warn: Warn) -> None:
@@ -46,7 +56,7 @@ def test_a_sound_run_is_not_warned_of(warn: Warn) -> None:
 def test_few_tokens_a_parameter_say_the_ratio_and_what_it_means(warn: Warn) -> None:
     assert warn("train.steps=100") == [
         "the run trains 100M parameters on 51.2M tokens: 0.51 tokens a parameter where about 20 is usual (Hoffmann et al. "
-        "2022); so little teaches which tokens are frequent and not much else: expect repetition. About 3,907 steps of "
+        "2022); so few leave a model far from what its size can learn: expect repetition. About 3,907 steps of "
         "this batch would reach it, or a smaller model."
     ]
 
@@ -94,7 +104,7 @@ def test_without_a_dataset_nothing_is_said_of_it(warn: Warn) -> None:
 def test_a_fine_tuning_learning_rate_is_named_as_such(warn: Warn) -> None:
     assert warn("optim.learning_rate=2e-5") == [
         "optim.learning_rate 2e-05 is a fine-tuning value for 100M parameters: pretraining takes about 6.7e-04 (Kaplan et "
-        "al. 2020), 1e-04 to 3e-03 at most; the model would hardly learn."
+        "al. 2020), 1e-04 to 6e-03 at most; the model would hardly learn."
     ]
 
 
@@ -109,12 +119,94 @@ def test_a_fine_tuning_learning_rate_is_measured_by_gpt3_where_its_table_begins(
 def test_a_low_learning_rate_is_warned_of(warn: Warn) -> None:
     [warning] = warn("optim.learning_rate=1e-4")
     assert "optim.learning_rate 0.0001 is low for 100M parameters" in warning
+    assert "the model would learn slowly" in warning
 
 
 def test_a_high_learning_rate_is_warned_of(warn: Warn) -> None:
     [warning] = warn("optim.learning_rate=1e-2")
     assert "optim.learning_rate 0.01 is high for 100M parameters" in warning
     assert "the loss may diverge" in warning
+    [warning] = warn("optim.learning_rate=1")
+    assert "the loss will diverge" in warning
+
+
+def test_the_rate_that_the_hidden_matrices_get_is_the_one_that_is_judged(warn: Warn) -> None:
+    [warning] = warn("optim.name=muon", "optim.muon_learning_rate=1e-6")
+    assert "optim.muon_learning_rate 1e-06 is a fine-tuning value for 100M parameters" in warning
+    [warning] = warn("optim.name=muon", "optim.muon_learning_rate=6e-4", "optim.learning_rate=2e-5")
+    assert "optim.learning_rate 2e-05 is a fine-tuning value for the tables of 100M parameters" in warning
+    assert "they would hardly learn" in warning
+
+
+def test_a_rate_of_the_tables_alone_is_called_low_and_never_high(warn: Warn) -> None:
+    assert warn("optim.embedding_learning_rate=0.3") == []
+    [warning] = warn("optim.embedding_learning_rate=1e-5")
+    assert "optim.embedding_learning_rate 1e-05 is a fine-tuning value for the tables of 100M" in warning
+    assert "at least 1e-04" in warning
+
+
+def test_the_steps_it_names_count_a_ramp(warn: Warn) -> None:
+    ramp = "train.batch_ramp=[{global_batch_size: 400, until_step: 1000}]"
+    [warning] = warn(ramp, "train.steps=2000")
+    assert "About 4,807 steps of this batch" in warning  # 1,000 at a tenth, then 3,807 full ones
+    assert warn(ramp, "train.steps=4807") == []
+    assert "or stay near 1,681 steps" in warn(ramp, "train.steps=4807", train_tokens=100_000_000)[0]
+
+
+ALL_OF_THEM: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "few_tokens": (("train.steps=100",), {}),
+    "few_tokens of some": (("train.steps=2000",), {}),
+    "ends_in_ramp": (("train.batch_ramp=[{global_batch_size: 400, until_step: 5000}]",), {}),
+    "many_epochs": ((), {"train_tokens": 100_000_000}),
+    "many_epochs of less than a batch": ((), {"train_tokens": 100_000}),
+    "many_epochs of a source": ((), {"sources": (SourceReading("books", 50_000_000, 1_953_125, 250_000_000, 5.0),)}),
+    "several_epochs": ((), {"train_tokens": 1_000_000_000}),
+    "low_rate": (("optim.learning_rate=2e-5",), {}),
+    "low_rate at the base width": (("optim.learning_rate=1e-4", "model.mup_base_width=384"), {}),
+    "low_rate of tables": (("optim.embedding_learning_rate=1e-5",), {}),
+    "high_rate": (("optim.learning_rate=1e-2",), {}),
+    "range_test": (("schedule.name=range_test",), {}),
+    "no_warmup": (("schedule.warmup_steps=0",), {}),
+    "ends_in_warmup": (("schedule.warmup_steps=8000",), {}),
+    "warmup_meets_decay": (("schedule.name=wsd", "schedule.warmup_steps=3000", "schedule.decay_fraction=0.5"), {}),
+    "no_weight_decay": (("optim.weight_decay=0",), {}),
+    "no_clipping": (("optim.gradient_clipping=0",), {}),
+    "mostly_vocabulary": ((), {"embedding": 70_000_000}),
+    "untrained_positions": (("model.max_position_embeddings=1024",), {}),
+    "fp32_on_gpu": ((), {"accelerator": "cuda"}),
+    "splits_nothing": ((), {"world_size": 1, "ds_json": {"zero_optimization": {"stage": 3}}}),
+    "offloads_little": (
+        ("train.precision=bf16",),
+        {
+            "accelerator": "cuda",
+            "ds_json": {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
+        },
+    ),
+}
+SETTING = re.compile(r"[a-z_]+\.[a-z_]+|ds_configs/\w+\.json")
+NUMBER = re.compile(r"\d[\d,.]*(?:e-\d+)?[MBk]?")
+
+
+@pytest.mark.parametrize("name", ALL_OF_THEM)
+def test_every_warning_says_the_same_in_chinese(advise: Advise, name: str) -> None:
+    overrides, numbers = ALL_OF_THEM[name]
+    [said] = [said for said in advise(*overrides, **numbers) if said.kind == name.split()[0]]
+    assert re.search("[一-鿿]{4}", said.zh)
+    assert sorted(SETTING.findall(said.zh)) == sorted(SETTING.findall(said.en))
+    unwritten = {"2022", "2023", "2020", "3", "1.0", "0.1"}  # years and usual values may be put otherwise
+    assert set(map(_plain, NUMBER.findall(said.zh))) ^ set(map(_plain, NUMBER.findall(said.en))) <= unwritten
+
+
+def test_every_kind_of_warning_is_in_that_test() -> None:
+    sources = "".join(
+        (Path("zhgpt/config") / name).read_text(encoding="utf-8") for name in ("advice.py", "rate_advice.py")
+    )
+    kinds = set(re.findall(r'Sentence\(\s*"(\w+)"', sources)) | {"low_rate", "high_rate", "several_epochs"}
+    assert {name.split()[0] for name in ALL_OF_THEM} == kinds
+
+
+def _plain(number: str) -> str:
+    return number.rstrip(".,")
 
 
 def test_under_mup_the_rate_is_judged_at_the_base_width(warn: Warn) -> None:
@@ -198,17 +290,3 @@ def test_offloading_little_is_warned_of(warn: Warn) -> None:
         "to the host and back."
     ]
     assert warn(ds_json=ds_json, accelerator="cpu", world_size=1) == []
-
-
-def test_usual_learning_rates_are_gpt3s_at_its_sizes() -> None:
-    assert [usual_learning_rate(int(size)) for size, _ in GPT3_LEARNING_RATES] == pytest.approx(
-        [rate for _, rate in GPT3_LEARNING_RATES]
-    )
-
-
-def test_usual_learning_rates_fall_with_size() -> None:
-    sizes = [10**6, 10**7, 10**8, 2 * 10**8, 10**9, 10**10, 10**11, 10**12]
-    rates = [usual_learning_rate(size) for size in sizes]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[0] == pytest.approx(1.31e-3, rel=0.01)
-    assert rates[-1] == 0.6e-4

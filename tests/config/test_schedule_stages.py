@@ -86,6 +86,8 @@ def test_every_sample_belongs_to_exactly_one_step_whatever_the_world_size(
         consumed += stage.global_batch_size
         assert plan.steps_reaching(consumed * 4) == step + 1
         assert plan.steps_reaching(consumed * 4 - 1) == step + 1
+        assert plan.steps_within(consumed * 4) == step + 1
+        assert plan.steps_within(consumed * 4 - 1) == step
     assert plan.total_tokens == consumed * 4
 
 

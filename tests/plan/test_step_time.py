@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from zhgpt.config.loading import load_run_config, resolve_model
-from zhgpt.plan.calibration import RowError, fit, load_constants, load_points, median_error, predicted_rate
+from zhgpt.plan.calibration import (
+    RowError,
+    fit,
+    leave_one_out,
+    load_constants,
+    load_points,
+    median_error,
+    predicted_rate,
+)
 from zhgpt.plan.gpus import GPUS, Cluster
 from zhgpt.plan.memory import Layout
 from zhgpt.plan.step_time import Constants, StepTime, predict_step
@@ -103,6 +111,19 @@ def test_the_document_reports_every_row_predicted_without_itself() -> None:
         ratio = float(left_out.replace(",", "")) / point.tokens_per_second_per_gpu
         assert float(error.rstrip(" %")) == pytest.approx(100 * (ratio - 1), abs=0.06)
     assert float(re.findall(r"Median of the absolute errors\*\* \| \| \| \| ([\d.]+) %", text)[0]) <= 15
+
+
+@pytest.mark.slow
+def test_the_document_has_the_rows_that_leaving_each_out_gives() -> None:
+    rows = leave_one_out(load_points())
+    text = Path("docs/plan.md").read_text(encoding="utf-8")
+    for row in rows:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {row.point.label} |")]
+        _, left_out, error = (cell.strip() for cell in line.split("|")[3:6])
+        assert float(left_out.replace(",", "")) == pytest.approx(row.left_out, rel=1e-3)
+        assert float(error.rstrip(" %")) == pytest.approx(100 * row.error, abs=0.11)
+    median = re.findall(r"Median of the absolute errors\*\* \| \| \| \| ([\d.]+) %", text)[0]
+    assert float(median) == pytest.approx(100 * median_error(rows), abs=0.11)
 
 
 def muon_seconds(stage: int, gpus: int, *, steps: int = 5) -> float:

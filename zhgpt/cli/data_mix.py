@@ -34,7 +34,7 @@ def mix(
     ] = None,
 ) -> None:
     """Print samples, tokens and epochs a source, of the whole run and of each phase; nothing is read but manifests."""
-    from zhgpt.config.advice import source_warnings
+    from zhgpt.config.advice import source_advice
 
     if config is not None:
         if (tokens, sequence_length, temperature) != (None, None, None):
@@ -46,8 +46,8 @@ def mix(
     else:
         data = _of_words(words or [], tokens, sequence_length, temperature)
     _print_mix(data)
-    for warning in source_warnings(data.readings()):
-        typer.echo(f"warning: {warning}")
+    for said in source_advice(data.readings()):
+        typer.echo(f"warning: {said.en}")
 
 
 def _of_config(path: Path, overrides: list[str]) -> "TrainingData":

@@ -18,18 +18,18 @@ GIB = 2.0**30
 
 def print_prediction(prediction: "Prediction", instead: "Proposal | None", language: "Language") -> None:
     """All tables, warnings, the verdict, and for a run that would fail what would not."""
-    from zhgpt.plan.words import proposal_sentence, verdict, warnings_in
+    from zhgpt.plan.words import instead_sentence, verdict, warnings_in
 
+    warnings, said = warnings_in(prediction, language), verdict(prediction).text(language)
     _print_run(prediction)
     _print_memory(prediction)
     _print_time(prediction)
     _print_quality(prediction)
-    for warning in warnings_in(prediction, language):
+    for warning in warnings:
         typer.echo(f"{'警告：' if language == 'zh' else 'warning: '}{warning}")
-    typer.echo(f"{'结论：' if language == 'zh' else 'verdict: '}{verdict(prediction).text(language)}")
+    typer.echo(f"{'结论：' if language == 'zh' else 'verdict: '}{said}")
     if instead is not None:
-        head = "换成这样就不会失败：" if language == "zh" else "what would not fail: "
-        typer.echo(head + proposal_sentence(instead).text(language))
+        typer.echo(instead_sentence(instead).text(language))
 
 
 def print_proposal(proposal: "Proposal", output: Path | None, language: "Language") -> None:
@@ -44,12 +44,14 @@ def print_proposal(proposal: "Proposal", output: Path | None, language: "Languag
 
 
 def print_json(prediction: "Prediction", proposal: "Proposal | None", language: "Language") -> None:
-    """One object on one line a key; a proposal under its own key."""
+    """One object on one line a key; a proposal under its own key, or null there with the reason where each would fail."""
     from zhgpt.plan.document import as_values
-    from zhgpt.plan.words import proposal_sentence
+    from zhgpt.plan.words import instead_sentence, is_doomed, proposal_sentence
 
     values = as_values(prediction, language)
-    if proposal is not None:
+    if proposal is not None and proposal.prediction is not prediction and is_doomed(proposal.prediction):
+        values |= {"proposal": None, "no_proposal": instead_sentence(proposal).text(language)}
+    elif proposal is not None:
         values["proposal"] = {
             "zero_stage": proposal.stage,
             "limited_by": proposal.limited_by,
@@ -115,7 +117,7 @@ def _print_time(prediction: "Prediction") -> None:
     energy, money = prediction.kilowatt_hours, prediction.money
     facts = [
         ("speed", f"{count_text(prediction.tokens_per_second)} tokens a second, MFU {share_text(prediction.mfu)}"),
-        ("length", f"{prediction.batch.steps:,} steps, {count_text(prediction.batch.total_tokens)} tokens"),
+        ("length", f"{_steps_text(prediction)}, {count_text(prediction.batch.total_tokens)} tokens"),
         ("duration", f"{duration_text(prediction.seconds)} ({prediction.seconds / 86400:.2f} days)"),
     ]
     if energy is not None:
@@ -126,16 +128,22 @@ def _print_time(prediction: "Prediction") -> None:
         typer.echo(f"  {name:<21} {value}")
 
 
+def _steps_text(prediction: "Prediction") -> str:
+    """How many steps; of a branch, from which step on."""
+    first, steps = prediction.stages[0].first_step, prediction.batch.steps
+    return f"{steps:,} steps" if first == 0 else f"{steps - first:,} steps from step {first:,} on, in all {steps:,}"
+
+
 def _print_quality(prediction: "Prediction") -> None:
     """Tokens a parameter, passes, and bits per byte."""
-    from zhgpt.plan.words import rate_is_too_low
+    from zhgpt.plan.words import rate_cannot_train
 
     expectation, epochs = prediction.expectation, prediction.epochs
     typer.echo(f"  {'tokens a parameter':<21} {prediction.tokens_per_parameter:.3g}")
     if epochs is not None:
         typer.echo(f"  {'passes over the text':<21} {epochs:.2g}")
     band = f"{expectation.low:.2f} to {expectation.high:.2f}"
-    if rate_is_too_low(prediction):
+    if rate_cannot_train(prediction):
         said = "none to expect: our runs had a learning rate for pretraining"
     elif expectation.extrapolated is None:
         said = f"{expectation.bits_per_byte:.2f} ({band})"

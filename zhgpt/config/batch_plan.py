@@ -81,6 +81,11 @@ class BatchPlan:
         """The fewest steps that consume at least so many tokens, whether or not the run has as many."""
         return _steps_reaching(self.stages, -(-tokens // self.sequence_length))
 
+    def steps_within(self, tokens: int) -> int:
+        """The most steps that consume at most so many tokens, whether or not the run has as many."""
+        steps = self.steps_reaching(tokens)
+        return steps if self.tokens_before(steps) <= tokens else steps - 1
+
 
 def plan_batch(config: RunConfig, world_size: int) -> BatchPlan:
     """Cut the global batch, and that of every stage before it, for `world_size` ranks.

@@ -8,7 +8,7 @@ from typing import Any
 from zhgpt.config.quantities import count_text, duration_text
 from zhgpt.plan.predict import Prediction
 from zhgpt.plan.propose import Proposal
-from zhgpt.plan.words import Language, rate_is_too_low, sentences, verdict, warnings_in
+from zhgpt.plan.words import Language, rate_cannot_train, sentences, verdict, warnings_in
 
 
 def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
         "money": prediction.money,
         "tokens_per_parameter": prediction.tokens_per_parameter,
         "epochs": prediction.epochs,
-        "bits_per_byte": None if rate_is_too_low(prediction) else asdict(prediction.expectation),
+        "bits_per_byte": None if rate_cannot_train(prediction) else asdict(prediction.expectation),
         "warnings": warnings_in(prediction, language),
         "warning_kinds": [sentence.kind for sentence in sentences(prediction)],
         "verdict": {"kind": verdict(prediction).kind, "text": verdict(prediction).text(language)},

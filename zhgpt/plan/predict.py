@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.advice import RunNumbers, advice_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
 from zhgpt.config.deepspeed_json import compose_deepspeed_config
 from zhgpt.config.derived import resolve_schedule
 from zhgpt.config.model_shape import resolve_model
+from zhgpt.config.schedule_checks import branch_step
 from zhgpt.config.schema import ModelSection, RunConfig
+from zhgpt.config.sentence import Sentence
+from zhgpt.config.usual_rates import RateJudgement, judge_rates
 from zhgpt.config.zero_rules import Accelerator
 from zhgpt.model.shape import ParameterCount, count_parameters, flops_per_token
 from zhgpt.plan.calibration import load_constants
+from zhgpt.plan.duration import StageTime, stage_times
 from zhgpt.plan.gpus import Cluster
 from zhgpt.plan.memory import Layout, MemoryPlan, layout_of, plan_memory
 from zhgpt.plan.scaling_curve import Expectation, expect
@@ -54,7 +58,13 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a run takes and gives."""
+    """What a run takes and gives.
+
+    Attributes:
+        step: of the full batch.
+        stages: all steps of the run, a branch's own, by how long one takes.
+        advice: what every start of this run warns of.
+    """
 
     config: RunConfig
     ds_json: Mapping[str, Any]
@@ -67,8 +77,14 @@ class Prediction:
     layout: Layout
     memory: MemoryPlan
     step: StepTime
+    stages: tuple[StageTime, ...]
     expectation: Expectation
-    warnings: tuple[str, ...]
+    advice: tuple[Sentence, ...]
+
+    @property
+    def rates(self) -> list[RateJudgement]:
+        """Its learning rates beside the usual ones, the hidden matrices' first."""
+        return judge_rates(self.config, self.batch, self.count.active, self.count.non_embedding)
 
     @property
     def fits(self) -> bool:
@@ -77,7 +93,7 @@ class Prediction:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all ranks."""
+        """Of all ranks, at the full batch."""
         return self.batch.tokens_per_step / self.step.total
 
     @property
@@ -94,7 +110,7 @@ class Prediction:
     @property
     def seconds(self) -> float:
         """Of training, without evaluations and checkpoints."""
-        return self.step.total * self.batch.steps
+        return sum(stage.seconds for stage in self.stages)
 
     @property
     def kilowatt_hours(self) -> float | None:
@@ -157,7 +173,7 @@ def predict(
     config = resolve_schedule(config, batch, count.non_embedding)
     accelerator: Accelerator = "cpu" if cluster.gpu.name == "cpu" else "cuda"
     compose_deepspeed_config(config, ds_json, batch, accelerator=accelerator)
-    layout = layout_for(config, ds_json, cluster, batch)
+    layout, constants = layout_for(config, ds_json, cluster, batch), constants or load_constants()
     prediction = Prediction(
         config=config,
         ds_json=ds_json,
@@ -169,16 +185,15 @@ def predict(
         batch=batch,
         layout=layout,
         memory=plan_memory(model, layout, batch.micro_batch_size, batch.sequence_length, reserve=accelerator == "cuda"),
-        step=predict_step(
-            model, layout, cluster, batch.micro_batch_size, batch.sequence_length, constants or load_constants()
-        ),
+        step=predict_step(model, layout, cluster, batch.micro_batch_size, batch.sequence_length, constants),
+        stages=stage_times(model, layout, cluster, batch, branch_step(config) or 0, constants),
         expectation=expect(count.active, batch.total_tokens, text.tokens),
-        warnings=(),
+        advice=(),
     )
-    return replace(prediction, warnings=tuple(_advice(prediction, accelerator)))
+    return replace(prediction, advice=tuple(_advice(prediction, accelerator)))
 
 
-def _advice(prediction: Prediction, accelerator: Accelerator) -> list[str]:
+def _advice(prediction: Prediction, accelerator: Accelerator) -> list[Sentence]:
     """What every start of this run warns of."""
     count, text = prediction.count, prediction.text
     numbers = RunNumbers(
@@ -189,7 +204,7 @@ def _advice(prediction: Prediction, accelerator: Accelerator) -> list[str]:
         active_parameters=count.active,
     )
     config, batch, model = prediction.config, prediction.batch, prediction.model
-    return warnings_for(config, batch, model, prediction.ds_json, numbers, accelerator=accelerator)
+    return advice_for(config, batch, model, prediction.ds_json, numbers, accelerator=accelerator)
 
 
 def layout_for(config: RunConfig, ds_json: Mapping[str, Any], cluster: Cluster, batch: BatchPlan) -> Layout:
@@ -207,8 +222,13 @@ def layout_for(config: RunConfig, ds_json: Mapping[str, Any], cluster: Cluster, 
     )
 
 
-def with_settings(prediction: Prediction, **train: Any) -> Prediction:
-    """The same run with other settings of its section ``train``."""
+def with_settings(prediction: Prediction, ds_json: Mapping[str, Any] | None = None, **train: Any) -> Prediction:
+    """The same run with another DeepSpeed JSON, or other settings of its section ``train``.
+
+    Raises:
+        SettingError: these do not go together.
+    """
     config = prediction.config
     changed = config.model_copy(update={"train": config.train.model_copy(update=train)})
-    return predict(changed, prediction.ds_json, prediction.cluster, prediction.text, prediction.wishes)
+    wanted = prediction.ds_json if ds_json is None else ds_json
+    return predict(changed, wanted, prediction.cluster, prediction.text, prediction.wishes)

@@ -1,81 +1,64 @@
-"""What a plan says in sentences, in English and Chinese: what does not fit, what wastes, why a run would fail."""
+"""What a plan says in sentences, in English and Chinese: all warnings, the verdict, what is proposed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
-
-from zhgpt.config.advice import (
-    FINE_TUNING_RATE,
-    NEAR_ENOUGH,
-    RATE_FACTOR,
-    TOKENS_PER_PARAMETER,
-    USEFUL_EPOCHS,
-    usual_learning_rate,
-)
+from zhgpt.config.advice import NEAR_ENOUGH, SEVERAL_EPOCHS, TOKENS_PER_PARAMETER
 from zhgpt.config.quantities import count_text, duration_text
+from zhgpt.config.sentence import Language, Sentence
+from zhgpt.config.usual_rates import RateJudgement
 from zhgpt.errors import SettingError
-from zhgpt.plan.gpus import GIB
-from zhgpt.plan.predict import Prediction, with_settings
+from zhgpt.plan.cluster_words import cluster_sentences
+from zhgpt.plan.predict import Prediction
 from zhgpt.plan.propose import Proposal
 
-Language = Literal["en", "zh"]
-JUST_SAYING = "each is read"
-"""In advice.py's sentence about more than one and at most four passes, which is no fault."""
-WASTE = 1.10
-"""A micro batch that fits and makes the run this much faster is named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """One thing said, in both languages; ``kind`` is what tests and ``--json`` know it by."""
-
-    kind: str
-    en: str
-    zh: str
-
-    def text(self, language: Language) -> str:
-        """In one of them."""
-        return self.zh if language == "zh" else self.en
+FEWEST_STEPS, FEWEST_TOKENS = 40, 160_000
+"""Runs below either fail: about half of the 81 steps and 331,776 tokens of the shortest of our runs below its unigram line
+(scaling_runs.json). Where between the two learning begins was not measured."""
 
 
 def sentences(prediction: Prediction) -> list[Sentence]:
-    """Everything that the plan itself warns of; what advice.py warns of stands in ``prediction.warnings``."""
-    return [*_fit(prediction), *_hours(prediction), *_micro_batch(prediction)]
+    """All warnings: the plan's own, then those of every start."""
+    return [*cluster_sentences(prediction), *prediction.advice]
 
 
 def warnings_in(prediction: Prediction, language: Language) -> list[str]:
-    """All warnings: the plan's own, then those that every start prints.
-
-    In Chinese, those about tokens, passes and learning rate are said anew; the others stay in English.
-    """
-    own = [sentence.text(language) for sentence in sentences(prediction)]
-    if language == "en":
-        return [*own, *prediction.warnings]
-    told = list(_chinese_advice(prediction))
-    marks = ("tokens a parameter where", "reads the data", "is read", "optim.learning_rate")
-    rest = [text for text in prediction.warnings if not any(mark in text for mark in marks)]
-    return [*own, *told, *rest]
+    """All warnings in one language."""
+    return [said.text(language) for said in sentences(prediction)]
 
 
 def is_doomed(prediction: Prediction) -> bool:
-    """Whether the run will learn token frequencies and not much else: under one token a parameter, or a rate far too low."""
-    return prediction.tokens_per_parameter < 1 or rate_is_too_low(prediction)
+    """Whether the run will learn next to nothing."""
+    return why_it_fails(prediction) is not None
 
 
-def rate_is_too_low(prediction: Prediction) -> bool:
-    """Whether the learning rate is so far below the usual one that no curve of pretraining says anything about the run."""
-    return prediction.config.optim.peak < usual_learning_rate(prediction.count.active) / RATE_FACTOR
+def rate_cannot_train(prediction: Prediction) -> bool:
+    """Whether the learning rate is one with which no curve of pretraining says anything about the run."""
+    return _rate_is_far_too_low(prediction) or _diverging(prediction) is not None
 
 
 def verdict(prediction: Prediction) -> Sentence:
     """The plan in a sentence or two."""
-    if is_doomed(prediction):
-        return _why_it_fails(prediction)
+    failing = why_it_fails(prediction)
+    if failing is not None:
+        return failing
     if not prediction.fits:
         return Sentence("does_not_fit", "It does not fit: see above.", "放不下，见上文。")
-    if any(JUST_SAYING not in warning for warning in prediction.warnings) or sentences(prediction):
+    if any(judged.is_high for judged in prediction.rates):
+        return Sentence(
+            "may_diverge",
+            "It runs, but may diverge: the learning rate is higher than pretraining takes, see above.",
+            "可以训练，但损失可能发散：学习率高于预训练的常用值，见上文。",
+        )
+    ratio = prediction.tokens_per_parameter
+    if ratio < 1:
+        return Sentence(
+            "undertrained",
+            f"It runs and learns, but stays undertrained: {ratio:.2g} tokens a parameter where about {TOKENS_PER_PARAMETER:.0f} "
+            "are usual. Expect repetition; a smaller model learns more from these tokens, or take more of them.",
+            f"可以训练，也能学到东西，但训练不足：每个参数只有 {ratio:.2g} 个 token，通常约 {TOKENS_PER_PARAMETER:.0f} 个。"
+            "生成的文字会重复；同样的 token，更小的模型能学到更多，或增加 token。",
+        )
+    if any(said.kind != SEVERAL_EPOCHS for said in sentences(prediction)):
         return Sentence(
             "doubtful",
             "It runs and learns, but the warnings name what it wastes or misses.",
@@ -84,32 +67,118 @@ def verdict(prediction: Prediction) -> Sentence:
     return Sentence("sound", "Nothing in these numbers speaks against it.", "从这些数字看，没有问题。")
 
 
-def _why_it_fails(prediction: Prediction) -> Sentence:
-    parameters, tokens = count_text(prediction.count.active), count_text(prediction.batch.total_tokens)
-    ratio, rate = prediction.tokens_per_parameter, prediction.config.optim.peak
-    usual = usual_learning_rate(prediction.count.active)
-    reasons, chinese = [], []
-    if ratio < TOKENS_PER_PARAMETER * NEAR_ENOUGH:
+def why_it_fails(prediction: Prediction) -> Sentence | None:
+    """Why the run will learn next to nothing; None: it will learn.
+
+    A rate far too low, so few steps or tokens that no run of ours learnt from as few, or a rate at which the loss diverges. Few
+    tokens a parameter alone are no failure. A run that starts from trained weights may be short and slow.
+    """
+    diverging = _diverging(prediction)
+    if diverging is not None:
+        return Sentence(
+            "fails",
+            f"This run fails: {diverging[0]}. Its loss climbs or becomes NaN, and what it writes is noise.",
+            f"这次训练会失败：{diverging[1]}。损失会上升或变成 NaN，生成的文字是乱码。",
+        )
+    slow, short = _rate_is_far_too_low(prediction), _is_too_short(prediction)
+    if not (slow or short):
+        return None
+    reasons = [*_few_tokens(prediction)]
+    if short:
+        steps, tokens = f"{prediction.batch.steps:,}", count_text(prediction.batch.total_tokens)
         reasons.append(
-            f"{parameters} parameters see {tokens} tokens, {ratio:.2g} each where about {TOKENS_PER_PARAMETER:.0f} are usual"
+            (
+                f"{steps} steps on {tokens} tokens are too few to learn more than frequencies",
+                f"{steps} 步、{tokens} 个 token 太少，学不到词频以外的东西",
+            )
         )
-        chinese.append(
-            f"{parameters} 参数只看 {tokens} 个 token，每个参数 {ratio:.2g} 个，通常约 {TOKENS_PER_PARAMETER:.0f} 个"
-        )
-    if rate < usual / RATE_FACTOR:
-        kind = "a rate that fine-tunes a trained model" if rate <= FINE_TUNING_RATE else "far too low a rate"
-        reasons.append(
-            f"the learning rate {rate:g} is {kind}, a {usual / rate:.0f}th of the {usual:.1e} that pretraining takes"
-        )
-        kind = "微调用的学习率" if rate <= FINE_TUNING_RATE else "太低的学习率"
-        chinese.append(f"学习率 {rate:g} 是{kind}，只有预训练常用值 {usual:.1e} 的 {usual / rate:.0f} 分之一")
+    if slow:
+        reasons.append(_slow(prediction.rates[0]))
     return Sentence(
         "fails",
-        f"This run fails: {'; and '.join(reasons)}. It will learn which tokens are frequent and not much else: its loss comes "
-        "down to the unigram line of your text (zhgpt data build measures it) and stays there, and what it writes repeats "
-        "frequent tokens, punctuation above all.",
-        f"这次训练会失败：{'；而且'.join(chinese)}。模型只能学到哪些 token 常见：损失降到语料的 unigram 线（zhgpt data build "
-        "会测出它）就停住，生成的文字会重复常见的 token，首先是标点和引号。",
+        f"This run fails: {'; and '.join(english for english, _ in reasons)}. It will learn which tokens are frequent and not "
+        "much else: its loss comes down to the unigram line of your text (zhgpt data build measures it) and stays there, and "
+        "what it writes repeats frequent tokens, punctuation above all.",
+        f"这次训练会失败：{'；而且'.join(chinese for _, chinese in reasons)}。模型只能学到哪些 token 常见：损失降到语料的 "
+        "unigram 线（zhgpt data build 会测出它）就停住，生成的文字会重复常见的 token，首先是标点和引号。",
+    )
+
+
+def _rate_is_far_too_low(prediction: Prediction) -> bool:
+    return prediction.config.train.initial_weights is None and prediction.rates[0].is_far_too_low
+
+
+def _is_too_short(prediction: Prediction) -> bool:
+    batch = prediction.batch
+    few = batch.steps < FEWEST_STEPS or batch.total_tokens < FEWEST_TOKENS
+    return few and prediction.config.train.initial_weights is None
+
+
+def _diverging(prediction: Prediction) -> tuple[str, str] | None:
+    """Why the loss will diverge, in both languages; None: nothing says that it will."""
+    if prediction.config.schedule.name == "range_test":
+        return (
+            "schedule.name range_test drives the learning rate up until the loss diverges",
+            "schedule.name range_test 会把学习率一直提高到损失发散",
+        )
+    for judged in prediction.rates:
+        if judged.is_far_too_high:
+            times = f"{judged.rate / judged.usual:,.0f}"
+            return (
+                f"{_named(judged)[0]} is {times} times the {judged.usual:.1e} that pretraining takes, and the loss will diverge",
+                f"{_named(judged)[1]}是预训练常用值 {judged.usual:.1e} 的 {times} 倍，损失会发散",
+            )
+    return None
+
+
+def _few_tokens(prediction: Prediction) -> list[tuple[str, str]]:
+    ratio = prediction.tokens_per_parameter
+    if ratio >= TOKENS_PER_PARAMETER * NEAR_ENOUGH:
+        return []
+    parameters, tokens = count_text(prediction.count.active), count_text(prediction.batch.total_tokens)
+    return [
+        (
+            f"{parameters} parameters see {tokens} tokens, {ratio:.2g} each where about {TOKENS_PER_PARAMETER:.0f} are usual",
+            f"{parameters} 参数只看 {tokens} 个 token，每个参数 {ratio:.2g} 个，通常约 {TOKENS_PER_PARAMETER:.0f} 个",
+        )
+    ]
+
+
+def _slow(judged: RateJudgement) -> tuple[str, str]:
+    """That a learning rate is far too low, in both languages."""
+    usual, times = f"{judged.usual:.1e}", judged.usual / judged.rate
+    return (
+        f"{_named(judged)[0]} is a rate that fine-tunes a trained model, {_part(round(times))} of the {usual} that "
+        "pretraining takes",
+        f"{_named(judged)[1]}是微调用的学习率，只有预训练常用值 {usual} 的 {times:.0f} 分之一",
+    )
+
+
+def _named(judged: RateJudgement) -> tuple[str, str]:
+    """A learning rate by its number, and by its setting where that is not the usual one."""
+    if judged.setting == "optim.learning_rate":
+        return f"the learning rate {judged.rate:g}", f"学习率 {judged.rate:g} "
+    return f"{judged.setting} {judged.rate:g}", f"{judged.setting} {judged.rate:g} "
+
+
+def _part(number: int) -> str:
+    """``a 16th``, ``a 22nd``."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"a {number}{ending}"
+
+
+def instead_sentence(proposal: Proposal) -> Sentence:
+    """What would not fail in the same hours, or that nothing would."""
+    said, plan = proposal_sentence(proposal), proposal.prediction
+    if not is_doomed(plan):
+        return Sentence("instead", f"what would not fail: {said.en}", f"换成这样就不会失败：{said.zh}")
+    lacking, lacking_zh = ("hours are", "时间") if proposal.limited_by != "text" else ("text is", "语料")
+    batch = f"{plan.batch.steps:,}", count_text(plan.batch.total_tokens)
+    return Sentence(
+        "nothing_instead",
+        f"no plan would not fail: the {lacking} too little. Even the best of them ends at step {batch[0]}, "
+        f"after {batch[1]} tokens.",
+        f"没有不会失败的方案：{lacking_zh}太少。最好的方案也只到第 {batch[0]} 步、{batch[1]} 个 token。",
     )
 
 
@@ -144,102 +213,6 @@ def proposal_sentence(proposal: Proposal) -> Sentence:
             "模型也可以更大。"
         )
     return Sentence("proposal", en, zh)
-
-
-def _fit(prediction: Prediction) -> Iterator[Sentence]:
-    if prediction.fits:
-        return
-    need, have = prediction.memory.total / GIB, prediction.cluster.gpu.memory_bytes / GIB
-    way_en, way_zh = way_out(prediction)
-    yield Sentence(
-        "does_not_fit",
-        f"it does not fit: {need:.1f} GiB a rank on a {prediction.cluster.gpu.name} of {have:.0f} GiB. {way_en}",
-        f"放不下：每个 rank 需要 {need:.1f} GiB，{prediction.cluster.gpu.name} 只有 {have:.0f} GiB。{way_zh}",
-    )
-
-
-def way_out(prediction: Prediction) -> tuple[str, str]:
-    """The first change that makes it fit: a smaller micro batch, checkpointing, a higher stage; in both languages."""
-    size, ranks = prediction.batch.micro_batch_size, prediction.batch.data_parallel_size
-    for smaller in range(size - 1, 0, -1):
-        divides = prediction.batch.global_batch_size % (smaller * ranks) == 0
-        if divides and with_settings(prediction, micro_batch_size=smaller).fits:
-            return f"train.micro_batch_size={smaller} does.", f"改为 train.micro_batch_size={smaller} 即可。"
-    for smaller in (size, 1):
-        divides = prediction.batch.global_batch_size % (smaller * ranks) == 0
-        settings = {"micro_batch_size": smaller, "activation_checkpointing": True, "recomputed_layers": None}
-        if divides and with_settings(prediction, **settings).fits:
-            words = f"train.activation_checkpointing=true train.micro_batch_size={smaller}"
-            if prediction.config.train.recomputed_layers is not None:
-                words += " train.recomputed_layers=null"
-            return f"{words} does, for about a third more work.", f"改为 {words} 即可，计算量约多三分之一。"
-    if prediction.layout.stage < 3 and ranks > 1:
-        return (
-            "Take a higher ZeRO stage (ds_configs/zero3.json) or more GPUs.",
-            "请用更高的 ZeRO stage（ds_configs/zero3.json）或更多 GPU。",
-        )
-    return (
-        "Offload the optimizer (ds_configs/zero2_offload.json), or take a smaller model or more GPUs.",
-        "请把优化器放到主机内存（ds_configs/zero2_offload.json），或换更小的模型、更多的 GPU。",
-    )
-
-
-def _hours(prediction: Prediction) -> Iterator[Sentence]:
-    hours = prediction.wishes.hours
-    if hours is None or prediction.seconds <= hours * 3600:
-        return
-    steps = int(hours * 3600 / prediction.step.total)
-    yield Sentence(
-        "too_long",
-        f"the run takes {duration_text(prediction.seconds)}; {hours:g} hours end at step {steps:,} of "
-        f"{prediction.batch.steps:,}, before its learning rate has come down. Set train.steps={max(1, steps):d}.",
-        f"需要 {duration_text(prediction.seconds)}；{hours:g} 小时只到第 {steps:,} 步（共 {prediction.batch.steps:,} 步），学习率"
-        f"还没有降下来。请设 train.steps={max(1, steps):d}。",
-    )
-
-
-def _micro_batch(prediction: Prediction) -> Iterator[Sentence]:
-    """A larger micro batch that fits and is clearly faster."""
-    if not prediction.fits or prediction.cluster.gpu.name == "cpu":
-        return
-    size, ranks = prediction.batch.micro_batch_size, prediction.batch.data_parallel_size
-    larger = size * 2
-    best: tuple[float, int] | None = None
-    while larger * ranks <= prediction.batch.global_batch_size:
-        if prediction.batch.global_batch_size % (larger * ranks) == 0:
-            other = with_settings(prediction, micro_batch_size=larger)
-            if not other.fits:
-                break
-            gain = prediction.step.total / other.step.total
-            if gain >= WASTE and (best is None or gain > best[0] * 1.02):
-                best = gain, larger
-        larger *= 2
-    if best is not None:
-        yield Sentence(
-            "small_micro_batch",
-            f"train.micro_batch_size {size} wastes the GPU: {best[1]} fits and is {best[0]:.2f} times as fast, with the same "
-            "global batch.",
-            f"train.micro_batch_size {size} 浪费 GPU：{best[1]} 放得下，速度是 {best[0]:.2f} 倍，global batch 不变。",
-        )
-
-
-def _chinese_advice(prediction: Prediction) -> Iterator[str]:
-    """Tokens a parameter, passes and learning rate, as advice.py has them in English."""
-    ratio, epochs = prediction.tokens_per_parameter, prediction.epochs
-    if ratio < TOKENS_PER_PARAMETER * NEAR_ENOUGH:
-        yield (
-            f"{count_text(prediction.count.active)} 参数训练 {count_text(prediction.batch.total_tokens)} 个 token：每个参数 "
-            f"{ratio:.2g} 个，通常约 {TOKENS_PER_PARAMETER:.0f} 个（Hoffmann et al. 2022）；请减小模型或增加步数。"
-        )
-    if epochs is not None and epochs > USEFUL_EPOCHS:
-        yield (
-            f"语料要读 {epochs:.3g} 遍；超过约 {USEFUL_EPOCHS:.0f} 遍，重复几乎学不到新东西，只会背诵"
-            "（Muennighoff et al. 2023）。"
-        )
-    rate, usual = prediction.config.optim.peak, usual_learning_rate(prediction.count.active)
-    if not usual / RATE_FACTOR <= rate <= usual * RATE_FACTOR:
-        kind = "微调用的值" if rate <= FINE_TUNING_RATE else "偏低" if rate < usual else "偏高"
-        yield f"optim.learning_rate {rate:g} {'是' if kind == '微调用的值' else ''}{kind}：这个大小的预训练通常约 {usual:.1e}。"
 
 
 def check_language(name: str) -> Language:
