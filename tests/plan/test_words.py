@@ -9,11 +9,10 @@ from zhgpt.config.loading import load_run_config
 from zhgpt.errors import SettingError
 from zhgpt.plan.gpus import GPUS, Cluster, find_gpu, find_interconnect
 from zhgpt.plan.predict import Prediction, Text, Wishes, predict, with_settings
-from zhgpt.plan.text import text_of
 from zhgpt.plan.words import check_language, sentences, verdict, warnings_in
 
 ENOUGH = Text(None, 32_000)
-DIARY = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10")
+DIARY = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10", "train.global_batch_tokens=524288")
 
 
 def planned(
@@ -113,7 +112,3 @@ def test_what_cannot_be_counted_with_is_refused() -> None:
         find_interconnect("wifi")
     with pytest.raises(SettingError, match="--language fr: expected en or zh"):
         check_language("fr")
-    with pytest.raises(SettingError, match="--text-gb 0 must be greater than 0"):
-        text_of(None, 0, None)
-    with pytest.raises(SettingError, match="--vocab-size 100 must be at least 256"):
-        text_of(None, None, 100)
