@@ -1,6 +1,7 @@
 """A prediction as tables for a terminal, or as one JSON object."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,18 @@ from zhgpt.cli.table import print_table
 
 if TYPE_CHECKING:
     from zhgpt.plan.predict import Prediction
-    from zhgpt.plan.propose import Proposal
+    from zhgpt.plan.propose import NothingToPropose, Proposal
     from zhgpt.plan.words import Language
 
 GIB = 2.0**30
 
 
-def print_prediction(prediction: "Prediction", instead: "Proposal | None", language: "Language") -> None:
+def print_prediction(
+    prediction: "Prediction", instead: "Proposal | NothingToPropose | None", language: "Language"
+) -> None:
     """All tables, warnings, the verdict, and for a run that would fail what would not."""
-    from zhgpt.plan.words import proposal_sentence, verdict, warnings_in
+    from zhgpt.plan.propose import Proposal
+    from zhgpt.plan.words import verdict, warnings_in
 
     _print_run(prediction)
     _print_memory(prediction)
@@ -27,50 +31,69 @@ def print_prediction(prediction: "Prediction", instead: "Proposal | None", langu
     for warning in warnings_in(prediction, language):
         typer.echo(f"{'警告：' if language == 'zh' else 'warning: '}{warning}")
     typer.echo(f"{'结论：' if language == 'zh' else 'verdict: '}{verdict(prediction).text(language)}")
-    if instead is not None:
+    if isinstance(instead, Proposal):
         head = "换成这样就不会失败：" if language == "zh" else "what would not fail: "
-        typer.echo(head + proposal_sentence(instead).text(language))
+        _print_sentences(instead, head, language)
+    elif instead is not None:
+        typer.echo(f"{'什么都不行：' if language == 'zh' else 'nothing would do: '}{instead}")
 
 
-def print_proposal(proposal: "Proposal", output: Path | None, language: "Language") -> None:
-    """What is proposed, then the same tables, then how to start it."""
-    from zhgpt.plan.words import proposal_sentence
-
-    typer.echo(proposal_sentence(proposal).text(language))
+def print_proposal(proposal: "Proposal", recipe: Path, language: "Language") -> None:
+    """What is proposed, then the same tables, then where it was written and how to start it."""
+    _print_sentences(proposal, "", language)
     print_prediction(proposal.prediction, None, language)
-    if output is not None:
-        where = f"zhgpt pretrain --config {output} --deepspeed_config ds_configs/zero{proposal.stage}.json"
-        typer.echo(f"{'已写入' if language == 'zh' else 'wrote'} {output}; {where}")
+    json_path = f"ds_configs/zero{proposal.stage}.json"
+    command = f"zhgpt pretrain --config {shlex.quote(str(recipe))} --deepspeed_config {json_path}"
+    typer.echo(f"已写入 {recipe}；训练命令：{command}" if language == "zh" else f"wrote {recipe}; train it: {command}")
 
 
-def print_json(prediction: "Prediction", proposal: "Proposal | None", language: "Language") -> None:
-    """One object on one line a key; a proposal under its own key."""
-    from zhgpt.plan.document import as_values
-    from zhgpt.plan.words import proposal_sentence
+def print_json(
+    prediction: "Prediction", proposal: "Proposal | NothingToPropose | None", recipe: Path | None, language: "Language"
+) -> None:
+    """One object on one line a key; a proposal, with the file it was written to, under its own key."""
+    from zhgpt.plan.document import as_values, proposal_values
+    from zhgpt.plan.propose import Proposal
 
     values = as_values(prediction, language)
-    if proposal is not None:
-        values["proposal"] = {
-            "zero_stage": proposal.stage,
-            "limited_by": proposal.limited_by,
-            "useful_text_gb": proposal.useful_text_gb,
-            "text": proposal_sentence(proposal).text(language),
-            "config": proposal.prediction.config.model_dump(mode="json"),
-        }
+    if isinstance(proposal, Proposal):
+        values["proposal"] = proposal_values(proposal, None if recipe is None else str(recipe), language)
+    elif proposal is not None:
+        values["proposal"] = {"why_not": str(proposal)}
     typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+
+
+def _print_sentences(proposal: "Proposal", head: str, language: "Language") -> None:
+    """What a proposal is, and what is to be said of it."""
+    from zhgpt.plan.proposal_words import notes_on
+    from zhgpt.plan.words import proposal_sentence
+
+    typer.echo(head + proposal_sentence(proposal).text(language))
+    for note in notes_on(proposal):
+        typer.echo(note.text(language))
 
 
 def _print_run(prediction: "Prediction") -> None:
     """Which run on what, and what was assumed."""
-    from zhgpt.config.description import describe_batch, describe_model
+    from zhgpt.config.description import describe_batch, describe_experts, describe_model, describe_options
+    from zhgpt.config.quantities import count_text
 
-    cluster, config = prediction.cluster, prediction.config
+    cluster, config, count = prediction.cluster, prediction.config, prediction.count
     hosts = "" if cluster.nodes == 1 else f" on {cluster.nodes} hosts"
     typer.echo(
         f"{config.run.name} on {cluster.world_size} x {cluster.gpu.name}{hosts}: ZeRO-{prediction.layout.stage}, "
         f"{config.train.precision}"
     )
     typer.echo(f"  {describe_model(prediction.model)}")
+    options = describe_options(prediction.model, config.train.z_loss_coef)
+    if options:
+        typer.echo(f"  options: {options}")
+    if prediction.model.moe is not None:
+        typer.echo(f"  experts: {describe_experts(prediction.model, config.train.ep_size)}")
+    active = f"; {count_text(count.active)} are active for a token" if prediction.model.moe is not None else ""
+    typer.echo(
+        f"  {count_text(count.total)} parameters: {count_text(count.embedding)} in tables, "
+        f"{count_text(count.non_embedding)} in layers{active}"
+    )
     typer.echo(f"  {describe_batch(prediction.batch)}")
     if prediction.estimate:
         typer.echo(f"  estimate: {prediction.estimate}")
@@ -128,6 +151,8 @@ def _print_time(prediction: "Prediction") -> None:
 
 def _print_quality(prediction: "Prediction") -> None:
     """Tokens a parameter, passes, and bits per byte."""
+    from zhgpt.config.quantities import share_text
+    from zhgpt.plan.scaling_curve import error_on_left_out
     from zhgpt.plan.words import rate_is_too_low
 
     expectation, epochs = prediction.expectation, prediction.epochs
@@ -142,3 +167,6 @@ def _print_quality(prediction: "Prediction") -> None:
     else:
         said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
     typer.echo(f"  {'bits per byte':<21} {said}")
+    if not rate_is_too_low(prediction):
+        run, error = error_on_left_out()
+        typer.echo(f"  {'error of their curve':<21} {share_text(error)} at the run left out of its fit ({run.name})")
