@@ -220,7 +220,8 @@ def test_the_exit_codes_in_both_readmes_are_those_of_the_errors() -> None:
 
 
 def test_the_quoted_warnings_are_what_zhgpt_says() -> None:
-    overrides = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10")
+    batch = "train.global_batch_tokens=524288"
+    overrides = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10", batch)
     config = load_run_config(ROOT / "configs" / "qwen3_300m.yaml", overrides)
     plan, model = plan_batch(config, 1), resolve_model(config, 32_000)
     count = count_parameters(model)

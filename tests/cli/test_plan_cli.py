@@ -1,6 +1,7 @@
 """``zhgpt plan`` as a user types it: proposals, predictions, JSON, overrides, refusals, this machine's CPU."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from typer.testing import CliRunner
 from zhgpt.cli.main import load_command
 from zhgpt.cli.plan import app
 from zhgpt.config.loading import load_run_config
-from zhgpt.errors import UserError
+from zhgpt.errors import StorageError, UserError
+from zhgpt.plan.gpus import Gpu
 
 ROOT = Path(__file__).resolve().parents[2]
-DIARY = ("train.steps=297", "optim.learning_rate=2e-5", "schedule.warmup_steps=10")
+DIARY = ("train.steps=297", "optim.learning_rate=2e-5", "schedule.warmup_steps=10", "train.global_batch_tokens=524288")
 
 
 def plan(*words: object) -> str:
@@ -50,7 +52,7 @@ def test_a_recipe_with_a_batch_ramp_is_predicted() -> None:
 def test_a_branch_is_predicted_from_its_first_step_on() -> None:
     branch = "train.branch_from=runs/x/checkpoints/step-00004000"
     said = plan("--config", ROOT / "configs/qwen3_124m.yaml", "--gpu", "H100", branch)
-    assert "800 steps from step 4,000 on, in all 4,800" in said
+    assert "15,200 steps from step 4,000 on, in all 19,200" in said
 
 
 def test_where_everything_would_fail_that_is_said_in_place_of_a_proposal() -> None:
@@ -89,6 +91,101 @@ def test_a_proposal_is_written_as_a_recipe_that_loads_and_is_predicted_the_same(
     )
     predicted = as_json(*words)
     assert {key: predicted[key] for key in predicted} == {key: proposed[key] for key in proposed if key != "proposal"}
+
+
+def test_without_a_name_the_recipe_is_written_beside_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = plan("--hours", 4, "--text-gb", 0.5).splitlines()
+    assert said[-1] == (
+        "wrote planned.yaml; train it: zhgpt pretrain --config planned.yaml --deepspeed_config ds_configs/zero1.json"
+    )
+    assert load_run_config(tmp_path / "planned.yaml").run.name == "planned"
+    second = as_json("--hours", 4, "--text-gb", 0.5)
+    assert second["proposal"]["recipe"] == "planned-2.yaml"
+    assert load_run_config(tmp_path / "planned-2.yaml").run.name == "planned-2"
+    assert "已写入 planned-3.yaml；训练命令：" in plan("--hours", 4, "--language", "zh")
+
+
+@pytest.mark.parametrize("name", ["12", "null", "true", "1e3", "x #1", "中文"])
+def test_a_recipe_of_any_name_can_be_predicted(name: str, tmp_path: Path) -> None:
+    recipe = tmp_path / f"{name}.yaml"
+    plan("--hours", 1, "--output", recipe)
+    assert load_run_config(recipe).run.name == name
+    plan("--config", recipe)
+
+
+def test_the_command_in_the_recipe_makes_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--num-nodes", 2, "--gpus-per-node", 4, "--hours", 2.5, "--text-gb", 3, "--vocab-size", 8192)
+    plan(*words, "--interconnect", "ethernet-100", "--tokens-per-parameter", 15, "--output", "a b.yaml")
+    recipe = tmp_path / "a b.yaml"
+    first = recipe.read_text()
+    command = first.splitlines()[1].removeprefix("# Written by zhgpt plan ")
+    recipe.unlink()
+    plan(*shlex.split(command))
+    assert recipe.read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("there.yaml", "--output there.yaml: exists already; choose another name or remove it first"),
+        ("folder", "--output folder: exists already; choose another name or remove it first"),
+        ("none/x.yaml", "--output none/x.yaml: there is no folder none; make it, or choose another"),
+    ],
+)
+def test_nothing_is_written_over_or_into_a_new_folder(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.yaml").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=sentence):
+        plan("--hours", 1, "--output", name)
+    assert (tmp_path / "there.yaml").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "there.yaml"]
+
+
+def test_a_mixture_shows_its_experts_and_what_is_active() -> None:
+    words = ("--config", ROOT / "configs/moe_64x300m.yaml", "--num-nodes", 2, "--gpus-per-node", 8)
+    words = (*words, "--deepspeed_config", ROOT / "ds_configs/moe_zero2.json")
+    said = plan(*words)
+    assert "  experts: dropless: top-6 of 64 + 1 shared of width 384 in 23 of 24 layers, " in said
+    assert "  1.88B parameters: 32.8M in tables, 1.85B in layers; 308M are active for a token" in said
+    assert as_json(*words)["model"]["experts"].startswith("dropless: top-6 of 64")
+
+
+def test_the_error_of_the_curve_stands_beside_what_it_gives() -> None:
+    recipe = ROOT / "configs/qwen3_124m.yaml"
+    error = as_json("--config", recipe)["curve_error_on_left_out_run"]
+    said = plan("--config", recipe)
+    assert "124M" not in said
+    assert "  125M parameters: 24.6M in tables, 101M in layers\n" in said
+    assert f"error of their curve  {100 * error:.1f} % at the run left out of its fit" in said
+    assert "error of their curve" not in plan("--config", recipe, "optim.learning_rate=2e-5")
+
+
+def test_where_nothing_can_be_proposed_a_failing_run_is_told_that_too() -> None:
+    words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--num-gpus", 16, "--text-gb", 1e-6, *DIARY)
+    assert "no plan would not fail: hours and text allow 889 tokens, less than one step of the smallest" in plan(*words)
+    assert as_json(*words)["no_proposal"].startswith("no plan would not fail: hours and text allow 889 tokens")
+
+
+def test_a_cpu_recipe_in_fp32_is_answered_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure(precision: str) -> Gpu:
+        measured.append(precision)
+        return Gpu("cpu", 64e9, 1e11, 1e10, 1e10, None)
+
+    monkeypatch.setattr("zhgpt.plan.this_cpu.measure_this_cpu", measure)
+    words = ("--config", ROOT / "configs/demo.yaml", "--gpu", "cpu", "--hours", 24, "optim.learning_rate=1e-5")
+    values = as_json(*words)
+    assert values["verdict"]["kind"] == "fails"
+    assert measured == ["fp32"]
+    assert values["proposal"]["config"]["train"]["precision"] == "fp32"
 
 
 def test_several_hosts_are_predicted_with_memory_cost_and_days() -> None:
@@ -131,18 +228,51 @@ def test_this_machines_cpu_is_measured() -> None:
     [
         ((), "name a recipe with --config, or the hours that may be spent with --hours"),
         (("--hours", 4, "train.steps=3"), "train.steps=3 overrides a recipe; name one with --config"),
-        (("--hours", 0), "--hours 0 must be greater than 0"),
-        (("--hours", 4, "--num-gpus", 0), "--num-gpus 0 must be greater than 0"),
-        (("--hours", 4, "--price-per-gpu-hour", -1), "--price-per-gpu-hour -1 must be 0 or greater"),
+        (("--hours", 0), "--hours 0: expected a number from 0.001 to 100,000"),
+        (("--hours", "inf"), "--hours inf: expected a number from 0.001 to 100,000"),
+        (("--hours", 4, "--num-gpus", 0), "--num-gpus 0: expected a number from 1 to 1,000,000"),
+        (("--hours", 4, "--price-per-gpu-hour", -1), "--price-per-gpu-hour -1: expected a number from 0 to 1,000,000"),
+        (("--hours", 4, "--text-gb", "nan"), "--text-gb nan: expected a number from 1e-06 to 1,000,000"),
+        (("--hours", 4, "--text-gb", "inf"), "--text-gb inf: expected"),
+        (("--hours", 4, "--text-gb", 1e-9), "--text-gb 1e-09: expected"),
+        (("--config", "x.yaml", "--text-gb", "nan"), "--text-gb nan: expected"),
+        (("--hours", 4, "--vocab-size", 100), "--vocab-size 100: expected a number from 256 to"),
+        (
+            ("--hours", 4, "--tokens-per-parameter", 0.5),
+            "--tokens-per-parameter 0.5: expected a number from 1 to 1,000",
+        ),
+        (
+            ("--hours", 1, "--output", "a: b.yaml"),
+            "--output a: b.yaml: the file's name becomes run.name, and a folder's name",
+        ),
+        (("--hours", 1, "--output", "a\nb.yaml"), "expected a path without control characters"),
+        (
+            ("--hours", 1, "--deepspeed_config", "x.json"),
+            "--deepspeed_config x.json belongs to a recipe; a proposal chooses",
+        ),
+        (
+            ("--config", "x.yaml", "steps=3"),
+            "'steps=3': expected section.key=value, as in train.steps=1000, or the sub-command lr",
+        ),
+        (("--config", "x.yaml", "foo"), "'foo': expected section.key=value"),
+        (("lr", "--config", "x.yaml", "--highest", "inf"), "--highest inf must be a finite number"),
         (("--hours", 4, "--num-gpus", 2, "--num-nodes", 2), "--num-gpus counts the GPUs of one host; with --num-nodes"),
         (("--hours", 4, "--interconnect", "ethernet-10"), "--interconnect is the link between hosts; it needs"),
-        (("--config", "x.yaml", "--output", "y.yaml"), "--output writes a proposed recipe; leave out --config"),
+        (("--config", "x.yaml", "--output", "y.yaml"), "--output belongs to a proposed recipe; leave out --config"),
+        (
+            ("--config", "x", "--tokens-per-parameter", 9),
+            "--tokens-per-parameter belongs to a proposed recipe; leave out",
+        ),
     ],
 )
-def test_what_cannot_be_planned_is_refused(words: tuple[object, ...], sentence: str) -> None:
+def test_what_cannot_be_planned_is_refused(
+    words: tuple[object, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=sentence) as caught:
         plan(*words)
     assert caught.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_ends_with_the_code_of_a_wrong_setting() -> None:

@@ -18,9 +18,9 @@ JSONS = sorted((ROOT / "ds_configs").glob("*.json"))
 # Name: vocabulary, parameters in millions, largest power-of-two world size.
 PRETRAINING = {
     "gpt2_124m": (50_257, 124, 32),
-    "qwen3_124m": (32_000, 125, 32),
-    "qwen3_300m": (32_000, 311, 32),
-    "qwen3_1b3": (32_000, 1272, 128),
+    "qwen3_124m": (32_000, 125, 8),
+    "qwen3_300m": (32_000, 311, 16),
+    "qwen3_1b3": (32_000, 1272, 32),
     "moe_8x124m": (32_000, 654, 64),
     "moe_64x300m": (32_000, 1882, 64),
 }

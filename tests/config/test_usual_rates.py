@@ -27,7 +27,7 @@ def test_usual_learning_rates_fall_with_size() -> None:
 
 
 def test_one_rate_for_all_is_judged_once() -> None:
-    [one] = judged()
+    [one] = judged("optim.learning_rate=6e-4")
     assert (one.setting, one.role, one.rate) == ("optim.learning_rate", "hidden", 6e-4)
     assert not one.is_low
     assert not one.is_high

@@ -12,8 +12,11 @@ RAMP = "train.batch_ramp=[{global_batch_tokens: 65536, until_step: 4000}]"
 ROWS = "data.sequence_length_warmup=[{sequence_length: 256, until_step: 2000}]"
 
 
+LENGTH = ("train.steps=4800", "train.global_batch_tokens=524288")
+
+
 def planned(*overrides: str) -> Prediction:
-    config = load_run_config("configs/qwen3_124m.yaml", overrides)
+    config = load_run_config("configs/qwen3_124m.yaml", (*LENGTH, *overrides))
     ds_json = load_deepspeed_json("ds_configs/zero1.json")
     return predict(config, ds_json, Cluster(GPUS["H100"]), Text(None, 32_000), Wishes(None, 2.0))
 

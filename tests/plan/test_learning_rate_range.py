@@ -11,6 +11,7 @@ from zhgpt.config.schema import OptimSection
 from zhgpt.errors import SettingError
 from zhgpt.plan.learning_rate_range import (
     SAFETY,
+    check_range,
     describe_range,
     draw_range,
     range_overrides,
@@ -67,11 +68,16 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rates", "steps", "sentence"),
-    [((1e-3, 1e-3), 100, "must be above 0 and below --highest"), ((1e-5, 1.0), 19, "a range test needs at least 20")],
+    [
+        ((1e-3, 1e-3), 100, "must be above 0 and below --highest"),
+        ((1e-5, 1.0), 19, "a range test needs at least 20"),
+        ((1e-5, math.inf), 100, "--highest inf must be a finite number, as in 1e-5"),
+        ((math.nan, 1.0), 100, "--lowest nan must be a finite number, as in 1e-5"),
+    ],
 )
 def test_a_test_that_cannot_say_anything_is_refused(rates: tuple[float, float], steps: int, sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
-        range_overrides(*rates, steps, 8, ADAMW)
+        check_range(*rates, steps)
 
 
 def test_the_overrides_make_a_range_test_of_a_run_with_ramp_and_phases(tmp_path: Path) -> None:

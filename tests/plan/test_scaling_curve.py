@@ -8,11 +8,14 @@ from zhgpt.plan.scaling_curve import (
     Curve,
     Run,
     committed_curves,
+    error_on_left_out,
     expect,
     fit_curve,
     largest,
     load_runs,
+    with_little_text,
     worth_of,
+    worth_of_parameters,
 )
 
 
@@ -54,3 +57,21 @@ def test_repeated_tokens_count_less_and_less() -> None:
     assert worth_of(1e9, None) == worth_of(1e9, 2e9) == 1e9
     assert 3.5e8 < worth_of(4e8, 1e8) < 4e8
     assert worth_of(1e11, 1e8) < 17e8
+
+
+def test_parameters_that_the_text_does_not_feed_count_less_and_less() -> None:
+    assert worth_of_parameters(1e8, None) == worth_of_parameters(1e8, 2e9) == 1e8
+    assert 1e8 < worth_of_parameters(2e8, 2e9) < 2e8
+    assert worth_of_parameters(1e12, 2e9) < 6.31e8
+
+
+def test_with_little_text_a_larger_model_gains_less_than_by_the_plain_curve() -> None:
+    plain = expect(2e7, 4e8, 1e8).bits_per_byte - expect(2e8, 4e8, 1e8).bits_per_byte
+    counted = with_little_text(2e7, 4e8, 1e8) - with_little_text(2e8, 4e8, 1e8)
+    assert 0 < counted < plain / 2
+
+
+def test_the_error_that_is_shown_is_that_of_the_run_left_out() -> None:
+    run, error = error_on_left_out()
+    assert run == largest(load_runs())
+    assert (1 + error) * run.bits_per_byte == pytest.approx(committed_curves()[0].at(run.parameters, run.tokens))

@@ -11,7 +11,6 @@ from zhgpt.plan.gpus import GPUS, Cluster, find_gpu, find_interconnect
 from zhgpt.plan.predict import USED_SHARE, Prediction, Text, Wishes, predict, with_settings
 from zhgpt.plan.propose import Proposal, propose
 from zhgpt.plan.scaling_curve import load_runs, unigram_of_the_runs
-from zhgpt.plan.text import text_of
 from zhgpt.plan.ways_out import shipped_jsons
 from zhgpt.plan.words import (
     FEWEST_STEPS,
@@ -25,7 +24,7 @@ from zhgpt.plan.words import (
 )
 
 ENOUGH = Text(None, 32_000)
-DIARY = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10")
+DIARY = ("optim.learning_rate=2e-5", "train.steps=297", "schedule.warmup_steps=10", "train.global_batch_tokens=524288")
 
 
 def planned(
@@ -60,7 +59,7 @@ def test_few_tokens_a_parameter_alone_are_undertrained_and_no_failure() -> None:
 
 
 def test_fewer_steps_than_any_run_of_ours_learnt_in_fail() -> None:
-    short = verdict(planned("train.steps=20", "schedule.warmup_steps=2"))
+    short = verdict(planned("train.steps=20", "train.global_batch_tokens=524288", "schedule.warmup_steps=2"))
     assert short.kind == "fails"
     assert "20 steps on 10.5M tokens are too few to learn more than frequencies" in short.en
     below = [run for run in load_runs() if run.bits_per_byte < unigram_of_the_runs()]
@@ -243,7 +242,3 @@ def test_what_cannot_be_counted_with_is_refused() -> None:
         find_interconnect("wifi")
     with pytest.raises(SettingError, match="--language fr: expected en or zh"):
         check_language("fr")
-    with pytest.raises(SettingError, match="--text-gb 0 must be greater than 0"):
-        text_of(None, 0, None)
-    with pytest.raises(SettingError, match="--vocab-size 100 must be at least 256"):
-        text_of(None, None, 100)

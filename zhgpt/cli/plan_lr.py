@@ -37,12 +37,13 @@ def command(
 ) -> None:
     """Find a learning rate: a short real run whose rate rises until the loss does."""
     from zhgpt.distributed.local_launcher import check_launch_plan, run_ranks
-    from zhgpt.plan.learning_rate_range import describe_range, draw_range, range_overrides, read_range
+    from zhgpt.plan.learning_rate_range import check_range, describe_range, draw_range, range_overrides, read_range
     from zhgpt.train.arguments import PretrainArguments
     from zhgpt.train.decisions import decide
     from zhgpt.train.metrics import read_metrics
     from zhgpt.train.run_folder import RunFolder
 
+    check_range(lowest, highest, steps)
     launch = plan_launch(num_processes, 1, None, None, None)
     check_launch_plan(launch)
     asked = PretrainArguments(config, deepspeed_config, "never", tuple(overrides or ()))
@@ -54,7 +55,6 @@ def command(
     words = range_overrides(lowest, highest, steps, whole.plan.global_batch_size, given.config.optim)
     test = _with(asked, *words, f"run.dir={folder.path}")
     decide(test, launch.world_size)  # refused here, before ranks start, where it cannot be
-
     from zhgpt.cli.rank import rank_command
 
     outcome = run_ranks(rank_command(test), launch)

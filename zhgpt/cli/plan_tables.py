@@ -1,6 +1,7 @@
 """A prediction as tables for a terminal, or as one JSON object."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,15 @@ from zhgpt.cli.table import print_table
 
 if TYPE_CHECKING:
     from zhgpt.plan.predict import Prediction
-    from zhgpt.plan.propose import Proposal
+    from zhgpt.plan.propose import NothingToPropose, Proposal
     from zhgpt.plan.words import Language
 
 GIB = 2.0**30
 
 
-def print_prediction(prediction: "Prediction", instead: "Proposal | None", language: "Language") -> None:
+def print_prediction(
+    prediction: "Prediction", instead: "Proposal | NothingToPropose | None", language: "Language"
+) -> None:
     """All tables, warnings, the verdict, and for a run that would fail what would not."""
     from zhgpt.plan.words import instead_sentence, verdict, warnings_in
 
@@ -30,49 +33,73 @@ def print_prediction(prediction: "Prediction", instead: "Proposal | None", langu
     typer.echo(f"{'结论：' if language == 'zh' else 'verdict: '}{said}")
     if instead is not None:
         typer.echo(instead_sentence(instead).text(language))
+        _print_notes(instead, language)
 
 
-def print_proposal(proposal: "Proposal", output: Path | None, language: "Language") -> None:
-    """What is proposed, then the same tables, then how to start it."""
+def print_proposal(proposal: "Proposal", recipe: Path, language: "Language") -> None:
+    """What is proposed, then the same tables, then where it was written and how to start it."""
     from zhgpt.plan.words import proposal_sentence
 
     typer.echo(proposal_sentence(proposal).text(language))
+    _print_notes(proposal, language)
     print_prediction(proposal.prediction, None, language)
-    if output is not None:
-        where = f"zhgpt pretrain --config {output} --deepspeed_config ds_configs/zero{proposal.stage}.json"
-        typer.echo(f"{'已写入' if language == 'zh' else 'wrote'} {output}; {where}")
+    json_path = f"ds_configs/zero{proposal.stage}.json"
+    command = f"zhgpt pretrain --config {shlex.quote(str(recipe))} --deepspeed_config {json_path}"
+    typer.echo(f"已写入 {recipe}；训练命令：{command}" if language == "zh" else f"wrote {recipe}; train it: {command}")
 
 
-def print_json(prediction: "Prediction", proposal: "Proposal | None", language: "Language") -> None:
-    """One object on one line a key; a proposal under its own key, or null there with the reason where each would fail."""
-    from zhgpt.plan.document import as_values
-    from zhgpt.plan.words import instead_sentence, is_doomed, proposal_sentence
+def print_json(
+    prediction: "Prediction", proposal: "Proposal | NothingToPropose | None", recipe: Path | None, language: "Language"
+) -> None:
+    """One object on one line a key.
+
+    A proposal, with the file it was written to, has its own key; where a run fails and so would each proposal, that is null and
+    ``no_proposal`` says why.
+    """
+    from zhgpt.plan.document import as_values, proposal_values
+    from zhgpt.plan.propose import Proposal
+    from zhgpt.plan.words import instead_sentence, would_do
 
     values = as_values(prediction, language)
-    if proposal is not None and proposal.prediction is not prediction and is_doomed(proposal.prediction):
-        values |= {"proposal": None, "no_proposal": instead_sentence(proposal).text(language)}
+    if isinstance(proposal, Proposal) and (recipe is not None or would_do(proposal)):
+        values["proposal"] = proposal_values(proposal, None if recipe is None else str(recipe), language)
     elif proposal is not None:
-        values["proposal"] = {
-            "zero_stage": proposal.stage,
-            "limited_by": proposal.limited_by,
-            "useful_text_gb": proposal.useful_text_gb,
-            "text": proposal_sentence(proposal).text(language),
-            "config": proposal.prediction.config.model_dump(mode="json"),
-        }
+        values |= {"proposal": None, "no_proposal": instead_sentence(proposal).text(language)}
     typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+
+
+def _print_notes(proposal: "Proposal | NothingToPropose", language: "Language") -> None:
+    """What is to be said of a proposal that would do."""
+    from zhgpt.plan.proposal_words import notes_on
+    from zhgpt.plan.words import would_do
+
+    if would_do(proposal):
+        for note in notes_on(proposal):
+            typer.echo(note.text(language))
 
 
 def _print_run(prediction: "Prediction") -> None:
     """Which run on what, and what was assumed."""
-    from zhgpt.config.description import describe_batch, describe_model
+    from zhgpt.config.description import describe_batch, describe_experts, describe_model, describe_options
+    from zhgpt.config.quantities import count_text
 
-    cluster, config = prediction.cluster, prediction.config
+    cluster, config, count = prediction.cluster, prediction.config, prediction.count
     hosts = "" if cluster.nodes == 1 else f" on {cluster.nodes} hosts"
     typer.echo(
         f"{config.run.name} on {cluster.world_size} x {cluster.gpu.name}{hosts}: ZeRO-{prediction.layout.stage}, "
         f"{config.train.precision}"
     )
     typer.echo(f"  {describe_model(prediction.model)}")
+    options = describe_options(prediction.model, config.train.z_loss_coef)
+    if options:
+        typer.echo(f"  options: {options}")
+    if prediction.model.moe is not None:
+        typer.echo(f"  experts: {describe_experts(prediction.model, config.train.ep_size)}")
+    active = f"; {count_text(count.active)} are active for a token" if prediction.model.moe is not None else ""
+    typer.echo(
+        f"  {count_text(count.total)} parameters: {count_text(count.embedding)} in tables, "
+        f"{count_text(count.non_embedding)} in layers{active}"
+    )
     typer.echo(f"  {describe_batch(prediction.batch)}")
     if prediction.estimate:
         typer.echo(f"  estimate: {prediction.estimate}")
@@ -136,6 +163,8 @@ def _steps_text(prediction: "Prediction") -> str:
 
 def _print_quality(prediction: "Prediction") -> None:
     """Tokens a parameter, passes, and bits per byte."""
+    from zhgpt.config.quantities import share_text
+    from zhgpt.plan.scaling_curve import error_on_left_out
     from zhgpt.plan.words import rate_cannot_train
 
     expectation, epochs = prediction.expectation, prediction.epochs
@@ -150,3 +179,6 @@ def _print_quality(prediction: "Prediction") -> None:
     else:
         said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
     typer.echo(f"  {'bits per byte':<21} {said}")
+    if not rate_cannot_train(prediction):
+        run, error = error_on_left_out()
+        typer.echo(f"  {'error of their curve':<21} {share_text(error)} at the run left out of its fit ({run.name})")

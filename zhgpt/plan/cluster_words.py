@@ -9,7 +9,7 @@ from zhgpt.config.sentence import Sentence
 from zhgpt.plan.duration import last_step_within
 from zhgpt.plan.gpus import GIB
 from zhgpt.plan.predict import USED_SHARE, Prediction, with_settings
-from zhgpt.plan.propose import LEAST_MICRO_TOKENS
+from zhgpt.plan.ways import LEAST_MICRO_TOKENS
 from zhgpt.plan.ways_out import divides, way_out
 
 WASTE = 1.10

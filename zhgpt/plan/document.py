@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
+from zhgpt.config.description import describe_experts
+from zhgpt.config.fits import HIGHEST_RATE, SOURCE, is_extrapolated
 from zhgpt.config.quantities import count_text, duration_text
+from zhgpt.config.yaml_text import parse_yaml
+from zhgpt.errors import SettingError
 from zhgpt.plan.predict import Prediction
+from zhgpt.plan.proposal_words import notes_on
 from zhgpt.plan.propose import Proposal
-from zhgpt.plan.words import Language, rate_cannot_train, sentences, verdict, warnings_in
+from zhgpt.plan.scaling_curve import error_on_left_out
+from zhgpt.plan.words import Language, proposal_sentence, rate_cannot_train, sentences, verdict, warnings_in
 
 
 def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
@@ -24,6 +31,7 @@ def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
             "parameters": prediction.count.total,
             "active_parameters": prediction.count.active,
             "flops_per_token": prediction.flops_per_token,
+            "experts": describe_experts(prediction.model, prediction.config.train.ep_size) or None,
         },
         "batch": asdict(prediction.batch),
         "learning_rate": prediction.config.optim.peak,
@@ -46,9 +54,32 @@ def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
         "tokens_per_parameter": prediction.tokens_per_parameter,
         "epochs": prediction.epochs,
         "bits_per_byte": None if rate_cannot_train(prediction) else asdict(prediction.expectation),
+        "curve_error_on_left_out_run": error_on_left_out()[1],
         "warnings": warnings_in(prediction, language),
         "warning_kinds": [sentence.kind for sentence in sentences(prediction)],
         "verdict": {"kind": verdict(prediction).kind, "text": verdict(prediction).text(language)},
+    }
+
+
+def proposal_values(proposal: Proposal, recipe: str | None, language: Language) -> dict[str, Any]:
+    """What a proposal is beside its prediction.
+
+    Args:
+        proposal: made by `propose`.
+        recipe: the file that it was written to; None: it was not.
+        language: of the sentences.
+    """
+    larger = proposal.larger
+    return {
+        "recipe": recipe,
+        "zero_stage": proposal.stage,
+        "limited_by": proposal.limited_by,
+        "useful_text_gb": proposal.useful_text_gb,
+        "fitted_batch_tokens": proposal.fitted_batch_tokens,
+        "larger": None if larger is None else as_values(larger, language),
+        "text": proposal_sentence(proposal).text(language),
+        "notes": [note.text(language) for note in notes_on(proposal)],
+        "config": proposal.prediction.config.model_dump(mode="json"),
     }
 
 
@@ -58,9 +89,9 @@ def recipe_text(proposal: Proposal, command: str) -> str:
     model, train = config.model, config.train
     body = f"""\
 run:
-  name: {config.run.name}
+  name: {yaml_scalar(config.run.name)}
 data:
-  train: {config.data.train}
+  train: {yaml_scalar(str(config.data.train))}
   sequence_length: {config.data.sequence_length}
 model:
   model_type: {model.model_type}
@@ -88,6 +119,15 @@ checkpoint:
     return "\n".join(_comments(proposal, command)) + "\n" + body
 
 
+def yaml_scalar(text: str) -> str:
+    """The text as a value in YAML: plain where it is read back as it is, else in quotation marks (12, null, a # b)."""
+    try:
+        is_plain = parse_yaml(f"key: {text}", text).value == {"key": text}
+    except SettingError:
+        is_plain = False
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
 def _comments(proposal: Proposal, command: str) -> list[str]:
     """The head of the recipe."""
     plan = proposal.prediction
@@ -100,12 +140,30 @@ def _comments(proposal: Proposal, command: str) -> list[str]:
         "#",
         f"# Length: {batch.steps:,} steps x {batch.tokens_per_step:,} tokens = {batch.total_tokens / 1e9:.2f}B tokens = "
         f"{plan.tokens_per_parameter:.1f} tokens a parameter.",
-        f"# Learning rate: {plan.config.optim.peak:g}, usual at this size (Brown et al. 2020, table 2.1; below 125M "
-        "Kaplan et al. 2020).",
-        "# Optimizer and schedule: what learned most from a token here (docs/recipe.md); Muon's step is scaled to AdamW's rates.",
-        f"# Batch: {batch.global_batch_size} sequences of {batch.sequence_length}, near DeepSeek LLM's size for this compute "
-        "(arXiv 2401.02954).",
+        *_rate_and_batch(proposal),
+        "# Optimizer and schedule: what learned most from a token here (docs/recipe.md). Muon's step is scaled to AdamW's, whose",
+        "# rates serve it (Liu et al. 2025, arXiv 2502.16982).",
+        "# A rate found with a narrower model: set it, and model.mup_base_width to the width of that model",
+        "# (docs/architecture_options.md).",
         f"# {plan.tokens_per_second:,.0f} tokens a second and {plan.memory.total / 2**30:.1f} GiB a GPU with "
         f"ds_configs/zero{proposal.stage}.json.",
         f"# Memory and time are {state}.",
     ]
+
+
+def _rate_and_batch(proposal: Proposal) -> list[str]:
+    """Where learning rate and batch are from."""
+    plan = proposal.prediction
+    batch, size = plan.batch, count_text(plan.count.non_embedding)
+    lines = [
+        f"# Learning rate: {plan.config.optim.peak:g}, what optim.learning_rate auto gives for {size} parameters without tables",
+        f"# and so many tokens ({SOURCE}, arXiv 2503.04715).",
+    ]
+    if plan.config.optim.peak == HIGHEST_RATE:
+        lines.append("# It is at a bound of ours: the fit gives more.")
+    if is_extrapolated(plan.count.non_embedding, batch.total_tokens):
+        lines.append("# Extrapolated: the fit was made on about 60M to 1B parameters and 2B to 100B tokens.")
+    sequences = f"# Batch: {batch.global_batch_size} sequences of {batch.sequence_length}, "
+    if proposal.fitted_batch_tokens is None:
+        return [*lines, f"{sequences}by the same fit."]
+    return [*lines, f"{sequences}one a rank; the same fit gives {proposal.fitted_batch_tokens:,} tokens."]

@@ -67,21 +67,15 @@ class RangeResult:
 OWN_RATES = ("muon_learning_rate", "embedding_learning_rate", "head_learning_rate", "vector_learning_rate")
 
 
-def range_overrides(
-    lowest: float, highest: float, steps: int, global_batch_size: int, optim: OptimSection
-) -> list[str]:
-    """The settings that turn any run into a range test; last words on a command line.
-
-    Args:
-        lowest: the first step's rate.
-        highest: the last step's.
-        steps: of the test.
-        global_batch_size: of the run, which must not follow from the test's few steps.
-        optim: of the run, resolved: parameters with a rate of their own keep their multiple of optim.learning_rate.
+def check_range(lowest: float, highest: float, steps: int) -> None:
+    """Refuse a test that cannot be made.
 
     Raises:
-        SettingError: the rates do not rise, or the steps are too few.
+        SettingError: a rate is no finite number, the rates do not rise, or the steps are too few.
     """
+    for option, rate in (("--lowest", lowest), ("--highest", highest)):
+        if not math.isfinite(rate):
+            raise SettingError(f"{option} {rate:g} must be a finite number, as in 1e-5")
     if not 0 < lowest < highest:
         raise SettingError(
             f"--lowest {lowest:g} must be above 0 and below --highest {highest:g}: the rate rises between them"
@@ -90,6 +84,20 @@ def range_overrides(
         raise SettingError(
             f"--steps {steps}: a range test needs at least {FEWEST_STEPS}, 100 and more say it more clearly"
         )
+
+
+def range_overrides(
+    lowest: float, highest: float, steps: int, global_batch_size: int, optim: OptimSection
+) -> list[str]:
+    """The settings that turn any run into a range test that `check_range` let through; last words on a command line.
+
+    Args:
+        lowest: the first step's rate.
+        highest: the last step's.
+        steps: of the test.
+        global_batch_size: of the run, which must not follow from the test's few steps.
+        optim: of the run, resolved: parameters with a rate of their own keep their multiple of optim.learning_rate.
+    """
     own = {name: getattr(optim, name) for name in OWN_RATES}
     return [
         *(f"optim.{name}={rate / optim.peak * highest!r}" for name, rate in own.items() if rate is not None),

@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from zhgpt.config.advice import TOKENS_PER_PARAMETER, USEFUL_EPOCHS, usual_learning_rate
-from zhgpt.config.data_section import DataSection
-from zhgpt.config.loading import resolve_model
-from zhgpt.config.schema import ModelSection, RunConfig, RunSection
+from zhgpt.config.advice import TOKENS_PER_PARAMETER, USEFUL_EPOCHS
 from zhgpt.errors import SettingError
-from zhgpt.model.shape import count_parameters, flops_per_token
-from zhgpt.plan.calibration import load_constants
+from zhgpt.model.shape import count_parameters
 from zhgpt.plan.gpus import Cluster
-from zhgpt.plan.memory import Layout, layout_of, plan_memory
+from zhgpt.plan.ladder import LADDER, Shape, model_section, run_config
 from zhgpt.plan.predict import USED_SHARE, Prediction, Text, Wishes, predict
-from zhgpt.plan.scaling_curve import BYTES_PER_TOKEN
-from zhgpt.plan.step_time import predict_step
+from zhgpt.plan.scaling_curve import BYTES_PER_TOKEN, with_little_text
+from zhgpt.plan.ways import Budget, Way, best_way, shipped_zero_json
+
+WORTH_A_RUNG = 0.005
+"""By which share of its bits per byte a larger model on the same text must be better to be named (a choice)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """One rung of the ladder: width, depth, query and key-value heads, tokens a sample."""
-
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    sequence_length: int
-
-
-LADDER = (
-    Shape(128, 6, 4, 2, 512),
-    Shape(192, 6, 6, 2, 512),
-    Shape(256, 8, 4, 2, 1024),
-    Shape(320, 8, 5, 5, 1024),
-    Shape(384, 8, 6, 2, 1024),
-    Shape(384, 12, 6, 2, 1024),
-    Shape(512, 10, 8, 4, 1024),
-    Shape(512, 14, 8, 4, 1024),
-    Shape(640, 14, 10, 5, 1024),
-    Shape(768, 12, 12, 4, 1024),
-    Shape(768, 16, 12, 4, 1024),
-    Shape(896, 16, 14, 7, 1024),
-    Shape(1024, 16, 16, 8, 2048),
-    Shape(1024, 24, 16, 8, 2048),
-    Shape(1280, 24, 20, 5, 2048),
-    Shape(1536, 24, 24, 8, 2048),
-    Shape(2048, 24, 16, 8, 2048),
-)
-"""Qwen3 models; widths are multiples of 64, depth grows with width (Kaplan et al. 2020: the ratio hardly matters)."""
-
-OPTIMIZER, SCHEDULE = "muon", "wsd"
-"""What learned most from a token in our own comparisons (docs/recipe.md). Muon's step is scaled to the size of AdamW's, so the
-usual rates serve it (Liu et al. 2025, arXiv 2502.16982)."""
-
-MOST_BATCH_TOKENS, LEAST_BATCH_TOKENS = 2**20, 2**14
-LEAST_STEPS = 1000
-MOST_MICRO_TOKENS = 2**16
-LEAST_MICRO_TOKENS = 12_288
-"""Tokens of the smallest micro-step among the published rows: what fewer cost a GPU, nothing here has measured."""
-NEARLY_AS_FAST = 0.98
-"""A smaller micro batch with this share of the best rate is taken: it divides on more ranks and leaves memory free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How one model is trained: ZeRO stage, micro batch, and the tokens a second that gives."""
-
-    stage: int
-    micro_batch_size: int
-    tokens_per_second: float
+class NothingToPropose(SettingError):
+    """No model of the ladder can be trained there (exit code 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,63 +32,83 @@ class Proposal:
         stage: of the JSON in ds_configs.
         limited_by: "hours", "text" or "ladder" (no larger model is proposed).
         useful_text_gb: text that the hours could use, in GB, where the text limits.
+        fitted_batch_tokens: tokens of a step that the published fit gives, where the ranks make it more: each takes one
+            sequence at least; None: they do not.
+        larger: where the text limits, a larger model that reads as much of it within the hours, with fewer tokens a
+            parameter, as far as it is worth it by the scaling curve; None: there is none.
     """
 
     prediction: Prediction
     stage: int
     limited_by: str
     useful_text_gb: float | None
+    fitted_batch_tokens: int | None = None
+    larger: Prediction | None = None
 
 
-def shipped_zero_json(stage: int) -> dict[str, Any]:
-    """ds_configs/zeroN.json as this plan counts with it (a test holds that the file says the same)."""
-    zero: dict[str, Any] = {
-        "stage": stage,
-        "overlap_comm": True,
-        "contiguous_gradients": True,
-        "reduce_scatter": True,
-        "reduce_bucket_size": 100_000_000,
-    }
-    if stage < 3:
-        zero["allgather_bucket_size"] = 100_000_000
-    else:
-        zero |= {
-            "stage3_prefetch_bucket_size": 50_000_000,
-            "stage3_param_persistence_threshold": 100_000,
-            "stage3_max_live_parameters": 1_000_000_000,
-            "stage3_max_reuse_distance": 1_000_000_000,
-        }
-    return {"zero_optimization": zero}
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    """A shape of the ladder with the best way to train it; ``parameters`` are those that a token passes."""
+
+    shape: Shape
+    way: Way
+    parameters: int
+
+    @property
+    def tokens_per_parameter(self) -> float:
+        return self.way.tokens / self.parameters
 
 
-def propose(name: str, cluster: Cluster, hours: float, text: Text, wishes: Wishes, data: str = "data/zh") -> Proposal:
+def propose(
+    name: str,
+    cluster: Cluster,
+    hours: float,
+    text: Text,
+    wishes: Wishes,
+    data: str = "data/zh",
+    *,
+    precision: str | None = None,
+    tokens_per_parameter: float = TOKENS_PER_PARAMETER,
+) -> Proposal:
     """Choose model, length, batch, rate, ZeRO stage and micro batch.
 
-    The largest model of the ladder that gets 20 tokens a parameter (Hoffmann et al. 2022) within the hours, from text that is
-    read at most four times (Muennighoff et al. 2023). Learning rate: what advice.py calls usual at that size. Batch:
-    0.2920 compute^0.3271 tokens (DeepSeek LLM, arXiv 2401.02954, section 3), at most a thousandth of all tokens.
+    The largest model that gets 20 tokens a parameter (Hoffmann et al. 2022) within the hours, from text that is read at most
+    four times (Muennighoff et al. 2023). Learning rate and batch are what `zhgpt.config.fits` gives (Li et al. 2025).
+
+    Args:
+        name: of the run.
+        cluster, hours, text, data: what it runs on, that may be spent, what it reads, and the dataset's prefix.
+        wishes: hours and price as the user states them.
+        precision: of the arithmetic; None: what the device is best at.
+        tokens_per_parameter: fewest that a larger model must get.
 
     Raises:
-        SettingError: nothing on the ladder fits the device.
+        NothingToPropose: nothing on the ladder fits the device, or hours and text allow not one step.
     """
-    precision = precision_for(cluster)
-    best: tuple[Shape, Way, float, str] | None = None
-    for shape in LADDER:
-        model = model_section(shape, text.vocab_size)
-        way = best_way(model, shape, cluster, precision)
-        if way is None:
-            continue
-        affordable = hours * 3600 * USED_SHARE * way.tokens_per_second
-        readable = math.inf if text.tokens is None else USEFUL_EPOCHS * text.tokens
-        tokens = min(affordable, readable)
-        limit = "hours" if affordable <= readable else "text"
-        if best is not None and tokens < TOKENS_PER_PARAMETER * count_parameters(model).active:
-            break
-        best = shape, way, tokens, limit
-    if best is None:
-        raise SettingError(f"no model of the ladder fits a {cluster.gpu.name}, not even with a micro batch of 1")
-    shape, way, tokens, limit = best
-    return _written(name, cluster, hours, text, wishes, data, shape, way, tokens, limit)
+    precision = precision or precision_for(cluster)
+    budget = Budget(hours * 3600 * USED_SHARE, math.inf if text.tokens is None else USEFUL_EPOCHS * text.tokens)
+    rungs = _rungs(cluster, text, precision, budget)
+    if not rungs:
+        raise NothingToPropose(f"no model of the ladder fits a {cluster.gpu.name}, not even with a micro batch of 1")
+    chosen = _largest_fed(rungs, tokens_per_parameter)
+    _check_steps(chosen.way, cluster, budget)
+
+    def predicted(rung: _Rung) -> Prediction:
+        way = rung.way
+        sizes = (way.steps, way.global_batch_size, way.micro_batch_size)
+        config = run_config(name, data, rung.shape, *sizes, precision)
+        return predict(config, shipped_zero_json(way.stage), cluster, text, wishes)
+
+    prediction, way = predicted(chosen), chosen.way
+    larger = _larger(chosen, rungs, text) if chosen.tokens_per_parameter >= tokens_per_parameter else None
+    return Proposal(
+        prediction=prediction,
+        stage=way.stage,
+        limited_by="text" if way.is_text_limited else "ladder" if chosen.shape is LADDER[-1] else "hours",
+        useful_text_gb=_useful_text_gb(budget, prediction) if way.is_text_limited else None,
+        fitted_batch_tokens=_fitted_batch_tokens(way),
+        larger=None if larger is None else predicted(larger),
+    )
 
 
 def precision_for(cluster: Cluster) -> str:
@@ -148,129 +116,52 @@ def precision_for(cluster: Cluster) -> str:
     return "fp16" if cluster.gpu.half_type == "fp16" else "bf16"
 
 
-def model_section(shape: Shape, vocab_size: int) -> ModelSection:
-    """The resolved model of a rung."""
-    return resolve_model(_run_config("x", "x", shape, 1, 1, 1, 1.0, "bf16"), vocab_size)
+def _rungs(cluster: Cluster, text: Text, precision: str, budget: Budget) -> list[_Rung]:
+    """What fits of the ladder, the smallest first."""
+    rungs = []
+    for shape in LADDER:
+        model = model_section(shape, text.vocab_size)
+        way = best_way(model, shape.sequence_length, cluster, precision, budget)
+        if way is not None:
+            rungs.append(_Rung(shape, way, count_parameters(model).active))
+    return rungs
 
 
-def best_way(model: ModelSection, shape: Shape, cluster: Cluster, precision: str) -> Way | None:
-    """The fastest of the ZeRO stages and micro batches that fit; None: none does."""
-    ways = list(_ways(model, shape, cluster, precision))
-    if not ways:
-        return None
-    best = max(way.tokens_per_second for way in ways)
-    good = [way for way in ways if way.tokens_per_second >= NEARLY_AS_FAST * best]
-    enough = [way for way in good if way.micro_batch_size * shape.sequence_length >= LEAST_MICRO_TOKENS]
-    return min(enough or good, key=lambda way: (way.stage, way.micro_batch_size))
+def _largest_fed(rungs: list[_Rung], tokens_per_parameter: float) -> _Rung:
+    """The last rung up to which each gets its tokens; the first in any case."""
+    fed = itertools.takewhile(lambda rung: rung.tokens_per_parameter >= tokens_per_parameter, rungs[1:])
+    return [rungs[0], *fed][-1]
 
 
-def _ways(model: ModelSection, shape: Shape, cluster: Cluster, precision: str) -> Iterator[Way]:
-    constants = load_constants()
-    length = shape.sequence_length
-    # Counted with micro-steps enough for a batch of half a million tokens: what a step costs once is shared by them.
-    for stage in (1,) if cluster.world_size == 1 else (1, 2, 3):
-        for power in range(int(math.log2(MOST_MICRO_TOKENS // length)) + 1):
-            micro = 2**power
-            accumulation = max(1, 2**19 // (micro * length * cluster.world_size))
-            layout = _layout(stage, precision, cluster, accumulation)
-            if plan_memory(model, layout, micro, length, reserve=True).total > cluster.gpu.memory_bytes:
-                break
-            step = predict_step(model, layout, cluster, micro, length, constants)
-            yield Way(stage, micro, accumulation * micro * length * cluster.world_size / step.total)
+def _larger(chosen: _Rung, rungs: list[_Rung], text: Text) -> _Rung | None:
+    """The last rung above the chosen one up to which the text still limits and bits per byte clearly fall."""
+    found: _Rung | None = None
+    fewest = with_little_text(chosen.parameters, chosen.way.tokens, text.tokens)
+    for rung in rungs[rungs.index(chosen) + 1 :]:
+        bits = with_little_text(rung.parameters, rung.way.tokens, text.tokens)
+        if not rung.way.is_text_limited or bits > fewest * (1 - WORTH_A_RUNG):
+            break
+        found, fewest = rung, bits
+    return found
 
 
-def _layout(stage: int, precision: str, cluster: Cluster, accumulation: int) -> Layout:
-    return layout_of(
-        shipped_zero_json(stage),
-        precision=precision,
-        world_size=cluster.world_size,
-        accumulation=accumulation,
-        kernels="cpu" if cluster.gpu.name == "cpu" else "cuda",
-        optimizer=OPTIMIZER,
-    )
+def _useful_text_gb(budget: Budget, prediction: Prediction) -> float:
+    """GB of text that the hours could use at the speed of this run."""
+    return budget.seconds * prediction.tokens_per_second * BYTES_PER_TOKEN / USEFUL_EPOCHS / 1e9
 
 
-def batch_sequences(compute: float, tokens: float, unit: int, length: int) -> int:
-    """Sequences of a global batch: near DeepSeek LLM's size for this compute, a power of two of the unit.
-
-    Args:
-        compute: FLOPs of the whole run.
-        tokens: of the whole run.
-        unit: micro batch x ranks.
-        length: tokens of a sequence.
-    """
-    wanted = 0.2920 * compute**0.3271
-    wanted = min(max(wanted, LEAST_BATCH_TOKENS), MOST_BATCH_TOKENS, max(tokens / LEAST_STEPS, length))
-    return unit * 2 ** max(0, round(math.log2(max(1.0, wanted / (unit * length)))))
+def _fitted_batch_tokens(way: Way) -> int | None:
+    """Tokens of a step that the fit gives, where one sequence a rank is more."""
+    wanted = way.wanted_batch_size * way.sequence_length
+    return wanted if way.global_batch_size > way.wanted_batch_size else None
 
 
-def _written(
-    name: str,
-    cluster: Cluster,
-    hours: float,
-    text: Text,
-    wishes: Wishes,
-    data: str,
-    shape: Shape,
-    way: Way,
-    tokens: float,
-    limit: str,
-) -> Proposal:
-    """The chosen rung as a recipe, cut to what the exact batch takes in the hours."""
-    precision = precision_for(cluster)
-    model = model_section(shape, text.vocab_size)
-    parameters = count_parameters(model).active
-    compute = tokens * flops_per_token(model, shape.sequence_length)
-    micro = way.micro_batch_size
-    while micro > 1 and micro * cluster.world_size * shape.sequence_length > max(
-        tokens / LEAST_STEPS, LEAST_BATCH_TOKENS
-    ):
-        micro //= 2
-    size = batch_sequences(compute, tokens, micro * cluster.world_size, shape.sequence_length)
-    rate = float(f"{usual_learning_rate(parameters):.1e}")
-    steps = max(1, math.floor(tokens / (size * shape.sequence_length)))
-    ds_json = shipped_zero_json(way.stage)
-
-    def predicted(steps: int) -> Prediction:
-        config = _run_config(name, data, shape, steps, size, micro, rate, precision)
-        return predict(config, ds_json, cluster, text, wishes)
-
-    prediction = predicted(steps)
-    within = math.floor(hours * 3600 * USED_SHARE / prediction.step.total)
-    if within < steps:
-        prediction = predicted(max(1, within))
-    useful = None
-    if limit == "text":
-        rate_now = prediction.tokens_per_second
-        useful = hours * 3600 * USED_SHARE * rate_now * BYTES_PER_TOKEN / USEFUL_EPOCHS / 1e9
-    elif shape is LADDER[-1]:
-        limit = "ladder"
-    return Proposal(prediction, way.stage, limit, useful)
-
-
-def _run_config(
-    name: str, data: str, shape: Shape, steps: int, size: int, micro: int, rate: float, precision: str
-) -> RunConfig:
-    every = max(1, round(steps / 20 / 10) * 10) if steps >= 200 else max(1, steps // 10)
-    values: dict[str, Any] = {
-        "run": RunSection(name=name),
-        "data": DataSection(train=data, sequence_length=shape.sequence_length),
-        "model": {
-            "model_type": "qwen3",
-            "hidden_size": shape.hidden_size,
-            "num_hidden_layers": shape.num_hidden_layers,
-            "num_attention_heads": shape.num_attention_heads,
-            "num_key_value_heads": shape.num_key_value_heads,
-        },
-        "optim": {"name": OPTIMIZER, "learning_rate": rate},
-        "schedule": {"name": SCHEDULE},
-        "train": {
-            "steps": steps,
-            "global_batch_tokens": size * shape.sequence_length,
-            "micro_batch_size": micro,
-            "precision": precision,
-        },
-        "evaluate": {"every_steps": every, "samples": 1024},
-        "checkpoint": {"every_steps": every},
-    }
-    return RunConfig.model_validate(values)
+def _check_steps(way: Way, cluster: Cluster, budget: Budget) -> None:
+    """Refuse what ends before its first step does."""
+    if way.steps < 1:
+        tokens = min(budget.tokens, budget.seconds * way.tokens_per_second)
+        raise NothingToPropose(
+            f"hours and text allow {tokens:,.0f} tokens, less than one step of the smallest model "
+            f"({way.global_batch_size} sequences of {way.sequence_length} tokens on {cluster.world_size} ranks); give more "
+            "hours (--hours), more text (--text-gb) or fewer ranks"
+        )

@@ -52,6 +52,9 @@ BYTES_PER_TOKEN = 4.5
 measured). It turns Hoffmann's nats a token into bits per byte, too."""
 REPEATS_WORTH = 15.4
 """Muennighoff et al. 2023: the number of repeats at which another one is worth a third of the first."""
+FED_TOKENS_PER_PARAMETER = 20.0
+EXCESS_WORTH = 5.3
+"""Muennighoff et al. 2023, the same of parameters: as multiples of those that the new tokens feed, 20 a parameter."""
 FAR = 10.0
 """Beyond this factor in parameters or tokens a number is an extrapolation."""
 
@@ -153,12 +156,36 @@ def committed_curves() -> tuple[Curve, tuple[Curve, ...], float, int, int]:
     return curve, others, error, max(run.parameters for run in runs), max(run.tokens for run in runs)
 
 
+@cache
+def error_on_left_out() -> tuple[Run, float]:
+    """The run that the fit has not seen, and by which share of its bits per byte the curve is off there."""
+    aside = largest(load_runs())
+    return aside, committed_curves()[0].at(aside.parameters, aside.tokens) / aside.bits_per_byte - 1
+
+
 def worth_of(tokens: float, unique_tokens: float | None) -> float:
     """New tokens that are worth as much as ``tokens`` read from ``unique_tokens``."""
     if unique_tokens is None or tokens <= unique_tokens:
         return tokens
     repeats = tokens / unique_tokens - 1
     return unique_tokens * (1 + REPEATS_WORTH * (1 - math.exp(-repeats / REPEATS_WORTH)))
+
+
+def worth_of_parameters(parameters: float, unique_tokens: float | None) -> float:
+    """Parameters, of a model fed with enough new text, that are worth as much as these on so little of it."""
+    if unique_tokens is None or parameters <= unique_tokens / FED_TOKENS_PER_PARAMETER:
+        return parameters
+    fed = unique_tokens / FED_TOKENS_PER_PARAMETER
+    return fed * (1 + EXCESS_WORTH * (1 - math.exp(-(parameters / fed - 1) / EXCESS_WORTH)))
+
+
+def with_little_text(parameters: float, tokens: float, unique_tokens: float | None) -> float:
+    """Bits per byte of the curve where not only repeated tokens count less, but also parameters that the text does not feed.
+
+    Only to compare models on the same text: the runs that floor and scale are fitted to count in full.
+    """
+    worth = worth_of_parameters(parameters, unique_tokens), worth_of(tokens, unique_tokens)
+    return committed_curves()[0].at(*worth)
 
 
 def expect(parameters: float, tokens: float, unique_tokens: float | None = None) -> Expectation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from megatron_style_data.manifest import Manifest, load_manifest, path_manifest
 from zhgpt.config.data_section import DataSection
-from zhgpt.errors import SettingError
 from zhgpt.plan.predict import Text
 from zhgpt.plan.scaling_curve import BYTES_PER_TOKEN
 
@@ -21,12 +20,8 @@ def text_of(data: DataSection | None, text_gb: float | None, vocab_size: int | N
         vocab_size: as the user states it; wins over the datasets'.
 
     Raises:
-        SettingError: a number below what makes sense. BadDataError: a manifest is damaged.
+        BadDataError: a manifest is damaged.
     """
-    if text_gb is not None and text_gb <= 0:
-        raise SettingError(f"--text-gb {text_gb:g} must be greater than 0")
-    if vocab_size is not None and vocab_size < 256:
-        raise SettingError(f"--vocab-size {vocab_size} must be at least 256, the bytes")
     manifests = _manifests(data)
     assumed = []
     if vocab_size is None and manifests:

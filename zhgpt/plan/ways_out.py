@@ -9,7 +9,7 @@ from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.errors import SettingError
 from zhgpt.plan.gpus import GIB
 from zhgpt.plan.predict import Prediction, with_settings
-from zhgpt.plan.propose import shipped_zero_json
+from zhgpt.plan.ways import shipped_zero_json
 
 NOTHING_HELPS = (
     "No smaller micro batch, no checkpointing and no file of ds_configs makes it fit; take a smaller model, shorter sequences or "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from zhgpt.config.advice import NEAR_ENOUGH, SEVERAL_EPOCHS, TOKENS_PER_PARAMETER
 from zhgpt.config.quantities import count_text, duration_text
 from zhgpt.config.sentence import Language, Sentence
@@ -9,7 +11,7 @@ from zhgpt.config.usual_rates import RateJudgement
 from zhgpt.errors import SettingError
 from zhgpt.plan.cluster_words import cluster_sentences
 from zhgpt.plan.predict import Prediction
-from zhgpt.plan.propose import Proposal
+from zhgpt.plan.propose import NothingToPropose, Proposal
 
 FEWEST_STEPS, FEWEST_TOKENS = 40, 160_000
 """Runs below either fail: about half of the 81 steps and 331,776 tokens of the shortest of our runs below its unigram line
@@ -167,10 +169,18 @@ def _part(number: int) -> str:
     return f"a {number}{ending}"
 
 
-def instead_sentence(proposal: Proposal) -> Sentence:
+def would_do(proposal: Proposal | NothingToPropose) -> TypeGuard[Proposal]:
+    """Whether something is proposed that would not fail itself."""
+    return isinstance(proposal, Proposal) and not is_doomed(proposal.prediction)
+
+
+def instead_sentence(proposal: Proposal | NothingToPropose) -> Sentence:
     """What would not fail in the same hours, or that nothing would."""
-    said, plan = proposal_sentence(proposal), proposal.prediction
-    if not is_doomed(plan):
+    if isinstance(proposal, NothingToPropose):
+        return Sentence("nothing_instead", f"no plan would not fail: {proposal}", f"没有不会失败的方案：{proposal}")
+    plan = proposal.prediction
+    if would_do(proposal):
+        said = proposal_sentence(proposal)
         return Sentence("instead", f"what would not fail: {said.en}", f"换成这样就不会失败：{said.zh}")
     lacking, lacking_zh = ("hours are", "时间") if proposal.limited_by != "text" else ("text is", "语料")
     batch = f"{plan.batch.steps:,}", count_text(plan.batch.total_tokens)
