@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the project's Python environment: setup_environment.sh [core|dev]. A second call installs nothing (< 1 s).
 #
-#   core   what `zhgpt` needs to run          dev   core + tests, linters, flash-attn's Python layer
+#   core   what `zhgpt` needs to run          dev   core + tests, linters, Python layers of flash-attn and Liger-Kernel
 #
 # An NVIDIA driver selects the CUDA build of torch; without one, the CPU build where pip's configuration offers it.
 # Settings, all environment variables (pip's own configuration, mirrors included, is honoured everywhere):
@@ -133,6 +133,14 @@ install_flash_attention_layer() { # its Python files without the kernels: tests 
         say "warning: flash-attn's Python layer could not be installed; its test will be skipped"
 }
 
+install_liger_layer() { # its Python files, without what it needs (Triton has no CPU build): a test reads its real signatures
+    local pin; pin=$(sed -n 's/^liger-kernel==//p' constraints.txt)
+    "$VENV/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('liger-kernel') != '$pin')" 2>/dev/null && return
+    say "installing Liger-Kernel's Python layer"
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-deps "liger-kernel==$pin" ||
+        say "warning: Liger-Kernel's Python layer could not be installed; its test will be skipped"
+}
+
 case $LEVEL in core | dev) ;; *) die "$LEVEL is no level; there are: core, dev" 2 ;; esac
 case $SYSTEM_TORCH in 0 | 1) ;; *) die "ZHGPT_SYSTEM_TORCH is '$SYSTEM_TORCH'; it is 1 or not set" 2 ;; esac
 DRIVER=0; if has_nvidia_driver; then DRIVER=1; fi
@@ -154,6 +162,7 @@ if [ "$LEVEL" = dev ]; then
     pip_install -c "$CONSTRAINTS" setuptools wheel
     pip_install -c "$CONSTRAINTS" -e ".[dev]"
     install_flash_attention_layer
+    install_liger_layer
 else
     say "installing zhgpt"
     pip_install -c "$CONSTRAINTS" -e .

@@ -140,6 +140,30 @@ def test_an_item_of_a_list_is_named_by_its_place(refusal: Refusal) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.batch_ramp=[{global_batch_size: 2}]", "train.batch_ramp[0]: give one of until_step and until_tokens"),
+        (
+            "data.sequence_length_warmup=[{sequence_length: 100, until_step: 4}]",
+            "data.sequence_length_warmup[0].sequence_length 100 is no smaller divisor",
+        ),
+        ("train.recomputed_layers=[99]", "train.recomputed_layers: there is no layer 99"),
+    ],
+)
+def test_what_settings_together_refuse_names_the_override_that_it_came_from(
+    refusal: Refusal, override: str, sentence: str
+) -> None:
+    found = refusal("train.activation_checkpointing=true", override)
+    assert found.startswith(f"override {override}: {sentence}")
+
+
+def test_what_settings_together_refuse_names_the_line_of_an_item(refusal: Refusal) -> None:
+    stages = "  batch_ramp:\n    - {global_batch_size: 4, until_step: 2}\n    - global_batch_size: 8\n"
+    text = f"data: {{train: x}}\ntrain:\n  steps: 3\n  global_batch_size: 16\n{stages}"
+    assert refusal(text=text).startswith("run.yaml line 5: train.batch_ramp[1]: give one of until_step")
+
+
 def test_a_list_of_the_wrong_length_is_refused(refusal: Refusal) -> None:
     assert "optim.betas: expected one more item, found" in refusal("optim.betas=[0.9]")
     assert "optim.betas: expected 2 items, found a list of 3" in refusal("optim.betas=[0.9, 0.8, 0.7]")

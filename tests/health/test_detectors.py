@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from record_runs import CALIBRATION, FAILING, HEALTHY
-from recorded_runs import RECORDED, recorded
+from record_runs import CALIBRATION, FAILING, HEALTHY, RESUMED_WITH, RUNS, STOP_AT, settings, write_recipe
+from recorded_runs import RECORDED, Recorded, recorded
 
+from zhgpt.config.loading import load_run_config
 from zhgpt.health.detectors import DETECTORS
 from zhgpt.health.history import Facts
+from zhgpt.health.layers import DEAD_PER_RATE, DEAD_SHARE
+from zhgpt.health.learning import FEWEST_RECORDS
 from zhgpt.health.watch import Watch
+from zhgpt.train.schedule import learning_rate_at
 
 # What each failing run was made for; a run may have more than one thing wrong with it.
 PROVOKED: dict[str, str] = {
@@ -22,7 +28,14 @@ PROVOKED: dict[str, str] = {
     "failing_eps": "dead_layer",
     "failing_loader": "loader_bound",
     "failing_demo": "stuck_at_unigram",
+    "failing_zeros": "dead_layer",
+    "failing_heavy": "dead_layer",
+    "failing_gradient": "spike",
+    "failing_update": "spike",
+    "failing_too_slow": "stuck_at_unigram",
+    "failing_few_tokens": "stuck_at_unigram",
 }
+RATIOS = ("update_ratio", "update_ratio_min", "update_ratio_max")
 ALSO = {"failing_overfit": {"gap", "copies"}, "failing_diverged": {"exploding_layer"}}
 
 
@@ -30,6 +43,18 @@ def test_every_run_that_can_be_made_is_recorded_with_the_settings_that_make_it()
     assert {path.name.removesuffix(".jsonl.zst") for path in RECORDED.iterdir()} == {*CALIBRATION, *HEALTHY, *FAILING}
     for name, overrides in {**CALIBRATION, **HEALTHY, **FAILING}.items():
         assert recorded(name).overrides == list(overrides), name
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_recipe_of_a_recorded_run_is_what_it_was_trained_with(name: str, tmp_path: Path) -> None:
+    recipe, resumed = write_recipe(name, tmp_path), RESUMED_WITH.get(name, ())
+    config = load_run_config(recipe, settings(name))
+    later = load_run_config(recipe, (*settings(name), *resumed))
+    assert config.optim.name == ("muon" if name == "healthy_muon" else "adamw")
+    for record in recorded(name).records:
+        used = later if resumed and record["step"] > STOP_AT[name] else config
+        rate = learning_rate_at(record["step"] - 1, used.train.steps, used.optim.peak, used.schedule)
+        assert record["learning_rate"] == pytest.approx(rate)
 
 
 def test_every_detector_is_provoked_by_a_run() -> None:
@@ -65,6 +90,74 @@ def test_a_spike_is_one_finding_that_is_over_when_the_run_has_calmed_down() -> N
     findings = [finding for finding in recorded("failing_spike").watch().findings if finding.detector.name == "spike"]
     assert [finding.is_over for finding in findings] == [True]
     assert 180 < findings[0].first_step <= 185
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "words"),
+    [
+        ("failing_spike", 185, ("loss", "损失")),
+        ("failing_gradient", 125, ("gradient norm", "梯度范数")),
+        ("failing_update", 121, ("update norm", "更新范数")),
+    ],
+)
+def test_each_kind_of_spike_begins_a_finding(name: str, step: int, words: tuple[str, str]) -> None:
+    (finding,) = recorded(name).watch().findings
+    assert (finding.detector.name, finding.first_step) == ("spike", step)
+    assert finding.first.en.startswith(f"{words[0]} ")
+    assert f"，{words[1]}达到" in finding.first.zh
+
+
+@pytest.mark.parametrize(
+    ("name", "norms"), [("failing_gradient", {"gradient_norm_max"}), ("failing_update", {"update_norm"})]
+)
+def test_a_norm_that_jumps_is_found_though_nothing_else_jumps(name: str, norms: set[str]) -> None:
+    run = recorded(name)
+    (finding,) = run.watch().findings
+    (record,) = (record for record in run.records if record["step"] == finding.first_step)
+    for jumps in (norms, {"loss", "loss_max", "gradient_norm", "gradient_norm_max", "update_norm"} - norms):
+        watch = Watch.over(run.facts, [one for one in run.records if one["step"] < finding.first_step])
+        begun, _ = watch.see({key: value for key, value in record.items() if key == "step" or key in jumps})
+        assert [found.detector.name for found in begun] == ["spike"] * (jumps is norms)
+
+
+def test_a_block_of_zeros_is_told_from_those_that_move_by_the_learning_rate() -> None:
+    run = recorded("failing_zeros")
+    (finding,) = run.watch().findings
+    assert finding.first.value == 0
+    assert "layer 1 moves by 0 of its weights" in finding.first.en
+    assert not finding.is_over
+    assert all(record["update_ratio"] > record["learning_rate"] for record in run.records)
+
+
+def test_a_block_that_moves_by_the_learning_rate_is_dead_where_the_others_move_fifty_times_as_far() -> None:
+    run = recorded("failing_heavy")
+    (finding,) = run.watch().findings
+    (record,) = (record for record in run.records if record["step"] == finding.first_step)
+    assert finding.first.limit == DEAD_SHARE * record["update_ratio"]
+    assert finding.first.value > DEAD_PER_RATE * record["learning_rate"]
+
+
+def test_a_layer_is_dead_by_the_rate_of_its_own_matrices() -> None:
+    run = recorded("healthy_muon")
+    lower = replace(run.facts, hidden_rate_factor=0.25)
+    slower = [{**one, **{name: one[name] / 8 for name in RATIOS if name in one}} for one in run.records]
+    assert "dead_layer" in Recorded(run.overrides, run.facts, slower).found()
+    assert Recorded(run.overrides, lower, slower).found() == set()
+
+
+def test_a_run_shorter_than_the_patience_is_judged_at_its_last_step() -> None:
+    run = recorded("failing_too_slow")
+    (finding,) = run.watch().findings
+    assert (finding.detector.name, finding.first_step) == ("stuck_at_unigram", 240)
+    assert "after 240 steps, the run's last: not below" in finding.newest.en
+    assert "第 240 步（最后一步）的验证损失" in finding.newest.zh
+    assert Recorded(run.overrides, replace(run.facts, steps=None), run.records).found() == set()
+
+
+def test_too_few_records_are_no_verdict_at_the_last_step() -> None:
+    records = [{"step": step, "loss": 9.0} for step in range(1, FEWEST_RECORDS + 1)]
+    for count, found in ((FEWEST_RECORDS - 1, 0), (FEWEST_RECORDS, 1)):
+        assert len(Watch.over(Facts(unigram_loss=7.0, steps=count), records[:count]).findings) == found
 
 
 def test_findings_of_a_run_that_was_resumed_are_those_of_one_that_was_not() -> None:

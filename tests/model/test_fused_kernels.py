@@ -1,19 +1,21 @@
 """Kernels of norms and gated activations: torch's here, Liger-Kernel's where there is a GPU."""
 
+import ast
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
 from zhgpt.errors import SettingError
-from zhgpt.model.fused_kernels import FUSED_KERNELS, use_kernels
+from zhgpt.model.fused_kernels import FUSED_KERNELS, LIGER_SIGNATURES, use_kernels
 from zhgpt.model.layers import GatedFeedForward, RMSNorm
 
 needs_liger = pytest.mark.skipif(
     importlib.util.find_spec("liger_kernel") is None,
-    reason="needs a GPU: liger-kernel is installed with Triton, where there is one (pip install liger-kernel)",
+    reason="liger-kernel's Python files are not installed (make venv-dev)",
 )
 
 
@@ -56,7 +58,29 @@ def test_another_signature_of_liger_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @needs_liger
-def test_the_installed_liger_has_the_signatures_that_are_called() -> None:
+@pytest.mark.parametrize(("place", "expected"), LIGER_SIGNATURES.items(), ids=lambda item: item[-1])
+def test_the_installed_liger_has_the_signatures_that_are_called(place: tuple[str, str], expected: list[str]) -> None:
+    """Read from its source: to import it takes Triton, which has no build for CPUs."""
+    package = importlib.util.find_spec("liger_kernel")
+    assert package is not None
+    assert package.submodule_search_locations
+    module, name = place
+    source = Path(package.submodule_search_locations[0], *module.split(".")[1:]).with_suffix(".py")
+    (found,) = (
+        [argument.arg for argument in method.args.args]
+        for defined in ast.walk(ast.parse(source.read_text("utf-8")))
+        if isinstance(defined, ast.ClassDef) and defined.name == name
+        for method in defined.body
+        if isinstance(method, ast.FunctionDef) and method.name == "forward"
+    )
+    assert found[: len(expected)] == expected
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="needs a GPU: Triton is installed where there is one"
+)
+@needs_liger
+def test_the_installed_liger_can_be_called() -> None:
     assert FUSED_KERNELS["liger"].why_not("cuda") is None
 
 

@@ -30,7 +30,7 @@ def test_the_page_lists_findings_in_both_languages_with_what_to_do(stuck_run: Pa
     page = (stuck_run / "report.html").read_text("utf-8")
     assert "Stuck at the unigram line" in page
     assert "停在词频基准线上" in page
-    assert "2e-5 是微调用的学习率" in page
+    assert "2e-05 是微调用的学习率" in page
 
 
 def test_the_command_prints_where_each_finding_begins(stuck_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ build_wheel = build_editable
 REQUIREMENTS = (
     "Requires-Dist: torch\nRequires-Dist: core-only\nProvides-Extra: dev\nRequires-Dist: dev-only; extra == 'dev'\n"
 )
-CONSTRAINTS = "torch==2.13.0\ncore-only==1.0\ndev-only==1.0\nflash-attn==9.9\n"
+CONSTRAINTS = "torch==2.13.0\ncore-only==1.0\ndev-only==1.0\nflash-attn==9.9\nliger-kernel==0.9\n"
 
 
 def write_wheel(folder: Path, name: str, version: str, requirements: str = "") -> None:
@@ -102,6 +102,7 @@ def stand_in_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(("setuptools", "1.0"), ("wheel", "1.0")),
     ):
         write_wheel(folder, name, version)
+    write_wheel(folder, "liger-kernel", "0.9", "Requires-Dist: triton\n")  # which there is none of
     return folder
 
 

@@ -54,6 +54,7 @@ def test_dev_adds_the_tools_and_then_core_has_nothing_to_do(installed: Project) 
     assert installed.run("dev").returncode == 0
     assert installed.version_of("dev-only") == "1.0"
     assert installed.version_of("flash-attn") == "9.9"
+    assert installed.version_of("liger-kernel") == "0.9"
     assert installed.run("core").stdout == ""
 
 

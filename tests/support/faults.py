@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -136,8 +137,26 @@ def train_and_poison(argv: Sequence[str], step: int) -> None:
     train(argv)
 
 
-def train_with_a_poisoned_gradient(argv: Sequence[str], step: int, end: int | None = None) -> None:
-    """A run in which the gradient of one step, or of the steps up to ``end``, is NaN though the loss is finite."""
+def train_with_scaled_weights(argv: Sequence[str], pattern: str, factor: float) -> None:
+    """A run whose first weights are multiplied where their names match."""
+    import zhgpt.train.pretrain as pretrain
+
+    original = pretrain.initialise_weights
+
+    def scaled(module: Any, *args: Any, **kwargs: Any) -> None:
+        original(module, *args, **kwargs)
+        for name, parameter in module.named_parameters():
+            if re.search(pattern, name):
+                parameter.data.mul_(factor)
+
+    pretrain.initialise_weights = scaled  # type: ignore[assignment]
+    train(argv)
+
+
+def train_with_a_poisoned_gradient(
+    argv: Sequence[str], step: int, end: int | None = None, factor: float = float("nan")
+) -> None:
+    """A run in which the gradient of one step, or of the steps up to ``end``, is multiplied; the loss is as it was."""
     import zhgpt.train.training as training
     from zhgpt.train.loader import Loader
 
@@ -152,7 +171,7 @@ def train_with_a_poisoned_gradient(argv: Sequence[str], step: int, end: int | No
     def poisoned(run: Any, batch: Any) -> Any:
         nats = forward(run, batch)
         if step <= at[0] < (step + 1 if end is None else end) and nats.requires_grad:
-            nats.register_hook(lambda gradient: gradient * float("nan"))
+            nats.register_hook(lambda gradient: gradient * factor)
         return nats
 
     Loader.take, training.forward = remember, poisoned  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,7 +24,7 @@ RECIPE = """
 run: {seed: 11}
 data: {train: demo, sequence_length: 128}
 model: {model_type: qwen3, hidden_size: 64, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2}
-optim: {learning_rate: 6.0e-3}
+optim: {name: adamw, learning_rate: 6.0e-3}
 schedule: {name: wsd, warmup_steps: 40, minimum_ratio: 0.05, decay_fraction: 0.3}
 train: {steps: 400, global_batch_size: 8, micro_batch_size: 8, precision: fp32}
 evaluate: {every_steps: 50, samples: 64, max_new_tokens: 60, prompts: [却说曹操, 玄德曰：“, 中华人民共和国, 第一条　为了]}
@@ -70,6 +71,7 @@ CALIBRATION: dict[str, tuple[str, ...]] = {
     "calibrate_loops": ("optim.learning_rate=5e-4", "evaluate.temperature=0", "run.seed=23"),
 }
 
+_SHORT = ("model.hidden_size=96", "data.sequence_length=192", "train.steps=160")
 _OTHER = ("model.hidden_size=96", "model.num_hidden_layers=2", "data.sequence_length=192", "train.steps=300")
 HEALTHY: dict[str, tuple[str, ...]] = {
     "healthy_dense": (*_OTHER, "run.seed=101", "optim.learning_rate=5e-3"),
@@ -86,16 +88,32 @@ FAILING: dict[str, tuple[str, ...]] = {
     "failing_eps": (*_OTHER, "optim.eps=0.03", "run.seed=206"),
     "failing_loader": (*_OTHER, "train.steps=40", "run.seed=207"),
     "failing_loops": (*_OTHER, "optim.learning_rate=4e-4", "evaluate.temperature=0", "run.seed=208"),
+    "failing_zeros": (*_SHORT, "run.seed=209"),
+    "failing_heavy": (*_SHORT, "optim.learning_rate=1e-3", "model.initializer_range=0.005", "run.seed=210"),
+    "failing_gradient": (*_SHORT, "run.seed=211"),
+    "failing_update": (*_SHORT, "optim.learning_rate=4e-4", "run.seed=212"),
+    "failing_too_slow": (*_OTHER, "optim.learning_rate=2e-5", "train.steps=240", "run.seed=213"),
+    "failing_few_tokens": (*_OTHER, "optim.learning_rate=5e-3", "train.steps=30", "run.seed=214"),
 }
-# configs/demo.yaml as it is but for the evaluation, ended by a signal: the whole takes an hour on a busy core.
+# configs/demo.yaml as it was but for the evaluation, ended by a signal: the whole takes an hour on a busy core.
 _DEMO = ("data.train=demo8k", "evaluate.samples=64")
 HEALTHY["healthy_demo"] = (*_DEMO, "evaluate.every_steps=200")
 FAILING["failing_demo"] = (*_DEMO, "optim.learning_rate=2e-5")
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
-STOP_AT = {"healthy_resumed": 150, "healthy_demo": 431, "failing_demo": 460}
-"""Steps after which a run is stopped by a signal; the first is started again."""
-SLOW_DISK_SECONDS = {"calibrate_loader": 2.0, "failing_loader": 2.5}
-"""What each batch of a run waits for a disk that this machine does not have."""
+STOP_AT = {"healthy_resumed": 150, "failing_update": 120, "healthy_demo": 431, "failing_demo": 460}
+"""Steps after which a run is stopped by a signal; all but the demo's are started again."""
+RESUMED_WITH = {"failing_update": ("optim.learning_rate=8e-3",)}
+"""What else is set when a stopped run is started again."""
+DEMO_WAS = ("optim.name=adamw",)
+"""Settings that configs/demo.yaml left to defaults which have changed since."""
+HOOKS: dict[str, tuple[Any, ...]] = {
+    "calibrate_loader": ("train_on_a_slow_disk", 2.0),
+    "failing_loader": ("train_on_a_slow_disk", 2.5),
+    "failing_zeros": ("train_with_scaled_weights", r"layers\.1\..*_proj", 0.0),
+    "failing_heavy": ("train_with_scaled_weights", r"layers\.1\..*\.[qk]_proj", 200.0),
+    "failing_gradient": ("train_with_a_poisoned_gradient", 120, None, 40.0),
+}
+"""Of faults.py, with its arguments: what a run has that no setting gives it. The rest is trained by ``train``."""
 
 
 def texts() -> list[str]:
@@ -161,6 +179,19 @@ def zhgpt(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "zhgpt.cli.main", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
+def settings(name: str) -> tuple[str, ...]:
+    """All overrides of a run's recipe."""
+    return (*(DEMO_WAS if name.endswith("_demo") else ()), *RUNS[name])
+
+
+def write_recipe(name: str, folder: Path) -> Path:
+    """The YAML file of a run."""
+    recipe = folder / f"{name}.yaml"
+    text = (ROOT / "configs" / "demo.yaml").read_text(encoding="utf-8") if name.endswith("_demo") else RECIPE
+    recipe.write_text(text, encoding="utf-8")
+    return recipe
+
+
 def record(name: str, folder: Path) -> Path:
     """The run's metrics and facts, as the tests read them."""
     import zstandard
@@ -169,9 +200,9 @@ def record(name: str, folder: Path) -> Path:
     from zhgpt.health.history import facts_of
 
     run = folder / "runs" / name
-    recipe = ROOT / "configs" / "demo.yaml" if name.endswith("_demo") else folder / "recipe.yaml"
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    asked, done = load_run_config(recipe, RUNS[name]), load_run_config(run / "run_config.yaml")
+    recipe = write_recipe(name, folder)
+    asked = load_run_config(recipe, (*settings(name), *RESUMED_WITH.get(name, ())))
+    done = load_run_config(run / "run_config.yaml")
     for section in ("model", "optim", "schedule", "train", "evaluate", "data"):
         if section != "data" or not name.endswith("_demo"):  # the demo's data may lie elsewhere
             found, wanted = getattr(done, section), getattr(asked, section)
@@ -198,26 +229,23 @@ def train(folder: Path, names: list[str]) -> None:
         for name in names:
             if (folder / "runs" / name / "exit_status.json").exists():
                 continue
-            recipe = folder / f"{name}.yaml"
-            text = (ROOT / "configs" / "demo.yaml").read_text(encoding="utf-8") if name.endswith("_demo") else RECIPE
-            recipe.write_text(text, encoding="utf-8")
             argv = [
                 "--config",
-                str(recipe),
+                str(write_recipe(name, folder)),
                 "--deepspeed_config",
                 str(ROOT / "ds_configs" / "zero1.json"),
                 f"run.name={name}",
-                *RUNS[name],
+                *settings(name),
             ]
-            options = {"world_size": 1, "timeout": 3000.0, "cwd": folder}
+            options: dict[str, Any] = {"world_size": 1, "timeout": 3000.0, "cwd": folder}
             if name in STOP_AT:
                 moment = Moment("zhgpt.train.loop:train_step", STOP_AT[name], 0, after=True)
                 ranks.run("faults:train_and_signal", argv, moment, signal.SIGTERM, **options)
             if name.endswith("_demo"):
                 continue
-            slow = SLOW_DISK_SECONDS.get(name)
-            target = ("faults:train", argv) if slow is None else ("faults:train_on_a_slow_disk", argv, slow)
-            (outcome,) = ranks.run(*target, **options)
+            hook, *arguments = HOOKS.get(name, ("train",))
+            argv += RESUMED_WITH.get(name, ())
+            (outcome,) = ranks.run(f"faults:{hook}", argv, *arguments, **options)
             print(name, outcome.code, outcome.output.strip().splitlines()[-1:], flush=True)
     finally:
         ranks.close()

@@ -1,6 +1,7 @@
 """Turns pydantic's error list into sentences: where, which key, what was found, what was expected, what to do."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
@@ -80,7 +81,7 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
     kind, found = details["type"], details["input"]
     if not key:
         for line in _reason(details).splitlines():
-            yield f"{origins.of(line.split(' ', 1)[0])}: {line}"
+            yield f"{origins.of(_key_spoken_of(line))}: {line}"
         return
     setting = ".".join(key.split(".")[:2])
     where = origins.of(key)
@@ -92,6 +93,11 @@ def _sentences(details: ErrorDetails, origins: Origins) -> Iterator[str]:
         yield f"{where if item_model(key) else origins.file}: {_missing_sentence(key)}"
     else:
         yield f"{where}: {key}: {expectation(details, found)}"
+
+
+def _key_spoken_of(sentence: str) -> str:
+    """The dotted key that a sentence begins with: `train.batch_ramp.0` where it is written `train.batch_ramp[0]:`."""
+    return re.sub(r"\[(\d+)\]", r".\1", sentence.split(" ", 1)[0]).rstrip(":")
 
 
 def _reason(details: ErrorDetails) -> str:

@@ -15,12 +15,16 @@ class Sighting:
         limit: the bound.
         en: a sentence with the numbers.
         zh: the same in Chinese.
+        advice_en: what to do in this case; left out: what the detector says.
+        advice_zh: the same in Chinese.
     """
 
     value: float
     limit: float
     en: str
     zh: str
+    advice_en: str | None = None
+    advice_zh: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Detector:
         threshold: the rule in words, with its numbers.
         look: what it sees at the end of a history, or None. A pure function: the same records give the same findings,
             whether the run lives, was resumed, or is over.
-        advice_en: what to do.
+        advice_en: what to do where the sighting does not say it.
         advice_zh: the same in Chinese.
         field: the metric that it looks at first: a record without it says nothing, and its curve shows the finding.
         clean_records: how many records with that metric must be clean for a finding to be over, so that what flickers at
@@ -71,3 +75,13 @@ class Finding:
     first: Sighting
     newest: Sighting
     is_over: bool = False
+
+    @property
+    def advice_en(self) -> str:
+        """What to do."""
+        return self.newest.advice_en or self.detector.advice_en
+
+    @property
+    def advice_zh(self) -> str:
+        """The same in Chinese."""
+        return self.newest.advice_zh or self.detector.advice_zh

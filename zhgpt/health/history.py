@@ -22,6 +22,8 @@ class Facts:
         parameters: all, active for a token.
         total_tokens: of the whole plan.
         tokens_per_byte: of the training split.
+        steps: of the whole plan.
+        hidden_rate_factor: learning rate of the blocks' matrices over that of the records, which is optim.learning_rate's.
     """
 
     unigram_loss: float | None = None
@@ -31,6 +33,8 @@ class Facts:
     parameters: float | None = None
     total_tokens: float | None = None
     tokens_per_byte: float | None = None
+    steps: float | None = None
+    hidden_rate_factor: float | None = None
 
 
 def facts_of(environment: Mapping[str, Any]) -> Facts:
@@ -47,6 +51,8 @@ def facts_of(environment: Mapping[str, Any]) -> Facts:
         parameters=active,
         total_tokens=total,
         tokens_per_byte=bits * math.log(2) / unigram if bits and unigram else None,
+        steps=_number(environment, "batch_plan", "steps"),
+        hidden_rate_factor=_hidden_rate_factor(environment),
     )
 
 
@@ -86,6 +92,15 @@ class History:
         return step
 
     @property
+    def is_last(self) -> bool:
+        """Whether the newest record is of the plan's last step."""
+        return self.facts.steps is not None and self.step >= self.facts.steps
+
+    def hidden_rate(self, rate: float) -> float:
+        """The learning rate of the blocks' matrices where a record has this one."""
+        return rate * (self.facts.hidden_rate_factor or 1.0)
+
+    @property
     def epochs(self) -> float | None:
         """How often the training text has been read."""
         consumed, whole = self.now("consumed_tokens"), self.facts.train_tokens
@@ -105,6 +120,16 @@ class History:
         points = self._series.get(name, [])
         end = len(points) - but
         return [value for _, value in points[max(0, end - count) : max(0, end)]]
+
+
+def _hidden_rate_factor(environment: Mapping[str, Any]) -> float | None:
+    """From the list of the optimizer's groups; what muP scales has groups of its own."""
+    listed = environment.get("optimizer_groups")
+    groups = [group for group in listed if isinstance(group, Mapping)] if isinstance(listed, list) else []
+    hidden = [group for group in groups if "hidden" in (group.get("roles") or ())]
+    by_width = [group for group in hidden if str(group.get("name")).endswith("_by_width")]
+    factors = [_number(group, "rate_factor") for group in by_width or hidden]
+    return min((factor for factor in factors if factor), default=None)
 
 
 def _number(tree: Mapping[str, Any], *keys: str) -> float | None:

@@ -25,11 +25,12 @@ def exploding(history: History) -> Sighting | None:
 
 
 def dead(history: History) -> Sighting | None:
-    """A layer does not move, measured by the learning rate, or by what the others do."""
-    rate, layer = history.now("learning_rate"), history.now("update_ratio_min_layer")
+    """A layer does not move, measured by the learning rate of its matrices, or by what the others do."""
+    scheduled, layer = history.now("learning_rate"), history.now("update_ratio_min_layer")
     found, middle = history.last("update_ratio_min", RECORDS), history.now("update_ratio")
-    if not rate or layer is None or middle is None or len(found) < RECORDS:
+    if not scheduled or layer is None or middle is None or len(found) < RECORDS:
         return None
+    rate = history.hidden_rate(scheduled)
     limit = max(DEAD_PER_RATE * rate, DEAD_SHARE * middle)
     if max(found) >= limit:
         return None
@@ -56,8 +57,8 @@ DEAD_LAYER = Detector(
     "dead_layer",
     "A layer does not move",
     "某层几乎不更新",
-    f"the smallest update-to-weight ratio of a layer is below {DEAD_PER_RATE:g} times the learning rate, or below "
-    f"{DEAD_SHARE:.0%} of the median layer's, in {RECORDS} records in a row",
+    f"the smallest update-to-weight ratio of a layer is below {DEAD_PER_RATE:g} times the learning rate of the layers' "
+    f"matrices, or below {DEAD_SHARE:.0%} of the median layer's, in {RECORDS} records in a row",
     dead,
     "No gradient reaches the layer, or the optimizer swallows it: look at optim.eps (1e-8 is usual; a large one stops every "
     "layer), at train.initial_weights (a layer of zeros stays one), and at model.initializer_range.",

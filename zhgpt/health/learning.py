@@ -4,11 +4,14 @@ import math
 
 from zhgpt.health.detector import Detector, Sighting
 from zhgpt.health.history import SMOOTHED, History
+from zhgpt.health.stuck_advice import stuck_advice
 
 PATIENCE_STEPS = 250
 """Steps by which a healthy run is below the unigram line."""
 SETTLED_STEPS = 100
 """Steps that the learning rate must have been at its height."""
+FEWEST_RECORDS = 8
+"""Records from which on a run is judged at its last step, however short it was."""
 UNDER_THE_LINE = 0.97
 """Share of the unigram line that a run must be under by then."""
 RISE = 0.5
@@ -16,24 +19,28 @@ RISE = 0.5
 
 
 def stuck_at_unigram(history: History) -> Sighting | None:
-    """The loss is still at the unigram line, or above it, when it should long have passed it."""
+    """The loss is still at the unigram line, or above it, when it should long have passed it, or when the run ends."""
     line = history.facts.unigram_loss
-    if line is None or history.step < PATIENCE_STEPS:
+    ends = history.is_last and len(history.smooth) >= FEWEST_RECORDS
+    if line is None or not (ends or history.step >= PATIENCE_STEPS):
         return None
     held_out = history.now("valid_loss")
     value = held_out if held_out is not None else history.smooth[-1] if history.smooth else None
     limit = UNDER_THE_LINE * line
-    if value is None or not math.isfinite(value) or min(value, history.smooth[-1]) < limit:
+    if value is None or not math.isfinite(value) or not history.smooth or min(value, history.smooth[-1]) < limit:
         return None  # a training loss below the line with a held-out loss above it is another illness
-    if _settled_since(history) > history.step - SETTLED_STEPS:
+    if not ends and _settled_since(history) > history.step - SETTLED_STEPS:
         return None
+    kind_en, kind_zh = ("training", "训练") if held_out is None else ("held-out", "验证")
+    last_en, last_zh = (", the run's last", "（最后一步）") if history.is_last else ("", "")
     return Sighting(
         value,
         limit,
-        f"{'held-out' if held_out is not None else 'training'} loss {value:.2f} after {history.step:,} steps: not below the "
+        f"{kind_en} loss {value:.2f} after {history.step:,} steps{last_en}: not below the "
         f"unigram line ({line:.2f}), so the model knows at most which tokens are frequent.",
-        f"第 {history.step:,} 步的{'验证' if held_out is not None else '训练'}损失为 {value:.2f}，"
+        f"第 {history.step:,} 步{last_zh}的{kind_zh}损失为 {value:.2f}，"
         f"仍未低于词频基准线（{line:.2f}）：模型最多只学到了哪些 token 常见。",
+        *stuck_advice(history),
     )
 
 
@@ -67,14 +74,10 @@ STUCK_AT_UNIGRAM = Detector(
     "Stuck at the unigram line",
     "停在词频基准线上",
     f"the loss (held-out where there is one) is not below {UNDER_THE_LINE:.0%} of the unigram line, {PATIENCE_STEPS} steps into "
-    f"the run and {SETTLED_STEPS} steps after the warm-up",
+    f"the run and {SETTLED_STEPS} steps after the warm-up, or at the run's last step (from {FEWEST_RECORDS} records on)",
     stuck_at_unigram,
-    "Look at optim.learning_rate first: 2e-5 is a rate for fine-tuning; from noise a small model wants 1e-3 to 5e-3, 124M about "
-    "6e-4, 0.3B about 3e-4. Then at the tokens a parameter (about 20 is usual): more text, more steps, or a smaller model. Stop "
-    "this run; waiting will not help.",
-    "先看 optim.learning_rate：2e-5 是微调用的学习率；从头预训练时，很小的模型要 1e-3 到 5e-3，1.24 亿参数约 6e-4，"
-    "3 亿参数约 3e-4。再看每个参数分到多少 token（通常约 20）："
-    "增加文本、增加步数，或换小一些的模型。请停掉这次训练，等下去没有用。",
+    "Look at optim.learning_rate and at the tokens a parameter (about 20 is usual).",
+    "检查 optim.learning_rate 和每个参数分到的 token 数（通常约 20）。",
     "valid_loss",
     clean_records=1,
 )

@@ -11,9 +11,9 @@ def lines_of(finding: Finding) -> list[str]:
     detector, seen = finding.detector, finding.newest
     return [
         f"! {detector.title_zh}（{detector.name}）：{seen.zh}",
-        f"  {detector.advice_zh}",
+        f"  {finding.advice_zh}",
         f"! {detector.title_en} ({detector.name}): {seen.en}",
-        f"  {detector.advice_en}",
+        f"  {finding.advice_en}",
     ]
 
 
@@ -27,8 +27,8 @@ def event_fields(finding: Finding) -> dict[str, Any]:
         "limit": seen.limit,
         "sentence": seen.en,
         "sentence_zh": seen.zh,
-        "advice": detector.advice_en,
-        "advice_zh": detector.advice_zh,
+        "advice": finding.advice_en,
+        "advice_zh": finding.advice_zh,
     }
 
 

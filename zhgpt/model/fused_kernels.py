@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -40,6 +41,21 @@ def torch_silu_mul(gate: Tensor, up: Tensor) -> Tensor:
     return functional.silu(gate) * up
 
 
+LIGER_SIGNATURES: dict[tuple[str, str], list[str]] = {
+    ("liger_kernel.ops.rms_norm", "LigerRMSNormFunction"): [
+        "ctx",
+        "X",
+        "W",
+        "eps",
+        "offset",
+        "casting_mode",
+        "in_place",
+    ],
+    ("liger_kernel.ops.swiglu", "LigerSiLUMulFunction"): ["ctx", "a", "b"],
+}
+"""Module and name of what is called of Liger-Kernel: the first parameters of its ``forward``."""
+
+
 def liger_rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Casting mode "gemma" is everything in fp32, as torch's. Not in place: the residual stream needs the same gradient."""
     from liger_kernel.ops.rms_norm import LigerRMSNormFunction
@@ -66,16 +82,11 @@ def _why_not_liger(device_type: str) -> str | None:
 
 def _other_signature() -> str | None:
     """Whether the installed version takes the arguments that are given here, in their order."""
-    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
-    from liger_kernel.ops.swiglu import LigerSiLUMulFunction
-
-    for function, expected in (
-        (LigerRMSNormFunction, ["ctx", "X", "W", "eps", "offset", "casting_mode", "in_place"]),
-        (LigerSiLUMulFunction, ["ctx", "a", "b"]),
-    ):
+    for (module, name), expected in LIGER_SIGNATURES.items():
+        function = getattr(importlib.import_module(module), name)
         found = list(inspect.signature(inspect.unwrap(function.forward)).parameters)[: len(expected)]
         if found != expected:
-            return f"{function.__name__} of this liger-kernel takes {', '.join(found)}; expected {', '.join(expected)}"
+            return f"{name} of this liger-kernel takes {', '.join(found)}; expected {', '.join(expected)}"
     return None
 
 

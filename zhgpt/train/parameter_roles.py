@@ -47,6 +47,7 @@ def list_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "parameters": len(group["params"]),
             "values": sum(parameter.numel() for parameter in group["params"]),
             "learning_rate": group["peak_learning_rate"],
+            "rate_factor": group["rate_factor"],
             "weight_decay": group["weight_decay"],
         }
         for group in groups

@@ -3,6 +3,7 @@
 from zhgpt.checkpoint.layout import list_complete
 from zhgpt.checkpoint.load import check_checkpoint, load_checkpoint
 from zhgpt.errors import DivergedError
+from zhgpt.train.routing import forget_routing
 from zhgpt.train.spike_guard import MOST_ROLLBACKS, SpikeState
 from zhgpt.train.training import Training
 
@@ -50,6 +51,7 @@ def roll_back_if_wanted(training: Training) -> int | None:
     training.loader.restart(checkpoint.step, state.skipped_samples)
     training.outputs.go_back(checkpoint.step, spike, passed_over, state.skipped_samples)
     training.lap.clear()
+    forget_routing(training.engine.module)
     training.clock.go_back(training.engine.skipped_steps, training.loader.waited_seconds)
     training.times.forget()
     return checkpoint.step

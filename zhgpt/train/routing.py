@@ -61,6 +61,13 @@ def _has_bias(mixture: nn.Module) -> bool:
     return getattr(getattr(mixture, "gate", None), "e_score_correction_bias", None) is not None
 
 
+def forget_routing(module: nn.Module) -> None:
+    """Starts the counts of all routers anew: the steps that they are of are run again."""
+    for mixture in mixtures(module).values():
+        if getattr(mixture, "counts", None) is not None:
+            cast(RoutingCounts, mixture.counts).reset()
+
+
 def report_routing(module: nn.Module, ranks: Ranks, lap_seconds: float) -> RoutingReport | None:
     """Takes the counts of all routers and starts them anew; None for a dense model. Waits for the device.
 
