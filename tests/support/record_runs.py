@@ -104,8 +104,11 @@ STOP_AT = {"healthy_resumed": 150, "failing_update": 120, "healthy_demo": 431, "
 """Steps after which a run is stopped by a signal; all but the demo's are started again."""
 RESUMED_WITH = {"failing_update": ("optim.learning_rate=8e-3",)}
 """What else is set when a stopped run is started again."""
-DEMO_WAS = ("optim.name=adamw",)
-"""Settings that configs/demo.yaml left to defaults which have changed since."""
+DEMO_WAS = (
+    *("optim.name=adamw", "schedule.warmup_steps=100", "train.steps=1600", "train.global_batch_tokens=1024"),
+    *("train.micro_batch_size=2", "checkpoint.every_steps=400"),
+)
+"""Settings of configs/demo.yaml when the runs were recorded."""
 HOOKS: dict[str, tuple[Any, ...]] = {
     "calibrate_loader": ("train_on_a_slow_disk", 2.0),
     "failing_loader": ("train_on_a_slow_disk", 2.5),

@@ -14,7 +14,7 @@ from zhgpt.config.quantities import count_text
 from zhgpt.config.rate_advice import optimizer_advice
 from zhgpt.config.schema import ModelSection, RunConfig
 from zhgpt.config.sentence import Sentence
-from zhgpt.config.usual_rates import judge_rates, usual_learning_rate
+from zhgpt.config.usual_rates import judge_rates
 from zhgpt.config.zero_rules import Accelerator, offload_device, zero_stage
 
 TOKENS_PER_PARAMETER = 20.0
@@ -248,17 +248,3 @@ def _hardware_advice(
             f"放到主机内存的优化器状态每个 rank 只有 {saved / 2**30:.1f} GiB：如果显存放得下，同一 stage 不用 offload 可省去"
             "往返主机的时间。",
         )
-
-
-__all__ = [
-    "NEAR_ENOUGH",
-    "SEVERAL_EPOCHS",
-    "TOKENS_PER_PARAMETER",
-    "USEFUL_EPOCHS",
-    "RunNumbers",
-    "SourceReading",
-    "advice_for",
-    "source_advice",
-    "usual_learning_rate",
-    "warnings_for",
-]

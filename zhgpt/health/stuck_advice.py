@@ -1,6 +1,7 @@
 """What to do about a run at the unigram line: by the learning rate of its matrices, and by its tokens a parameter."""
 
-from zhgpt.config.advice import FINE_TUNING_RATE, RATE_FACTOR, TOKENS_PER_PARAMETER, usual_learning_rate
+from zhgpt.config.advice import TOKENS_PER_PARAMETER
+from zhgpt.config.usual_rates import FINE_TUNING_RATE, RATE_FACTOR, usual_learning_rate
 from zhgpt.health.history import History
 
 FEW_TOKENS = TOKENS_PER_PARAMETER / 4
