@@ -1,9 +1,9 @@
 """Attention for CPUs: matrix products over blocks of queries, softmax in fp32, nothing computed outside a document.
 
 torch's fused kernel multiplies small tiles and reaches a sixth of a core's speed in bf16; the products here are large
-enough for oneDNN. Queries are taken ``BLOCK`` at a time, one sequence after the other, so that the weights of a block
-(H * BLOCK * S) stay in the cache. Keys after the block and before the document of its first query are left out of the
-products; only rows that are still masked inside are filled. No S x S mask exists.
+enough for oneDNN. Queries are taken ``QUERY_BLOCK`` at a time, one sequence after the other, so that the weights of a
+block (H * QUERY_BLOCK * S) stay in the cache. Keys after the block and before the document of its first query, to ``KEY_STEP``,
+are left out of the products; only rows that are still masked inside are filled. No S x S mask exists.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from torch.nn import functional
 
 from zhgpt.model.packing import QUERY_BLOCK, Packing
 
+KEY_STEP = 32
+"""Keys before a document that a block's products take at most: oneDNN compiles a product for each new number of keys and keeps
+it, 0.2 GB of them for documents of any length in samples of 256."""
 KEPT_BYTES = 2**26
 """Attention weights of one layer and micro batch that are kept for the backward pass; more are computed again."""
 
@@ -56,7 +59,7 @@ def _blocks(length: int, first_keys_S: Tensor | None, first_key_of_blocks: Seque
     later = torch.full((QUERY_BLOCK, QUERY_BLOCK), float("-inf")).triu_(1)
     for number, start in enumerate(range(0, length, QUERY_BLOCK)):
         end = min(start + QUERY_BLOCK, length)
-        first = 0 if first_key_of_blocks is None else first_key_of_blocks[number]
+        first = 0 if first_key_of_blocks is None else first_key_of_blocks[number] // KEY_STEP * KEY_STEP
         outside = None
         if first_keys_S is not None and int(first_keys_S[end - 1]) > first:
             outside = torch.arange(first, end) < first_keys_S[start:end, None]
