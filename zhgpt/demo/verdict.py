@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from megatron_style_data.manifest import Floor
 
-REQUIRED_GAIN_BITS_PER_BYTE = 0.35
+REQUIRED_GAIN_BITS_PER_BYTE = 0.5
 
 
 @dataclass(frozen=True)
