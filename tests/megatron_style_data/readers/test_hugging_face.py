@@ -120,7 +120,6 @@ def test_without_network_the_mirror_variable_is_named() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "?files=law/*.jsonl.gz"])
 def test_a_hub_that_refuses_connections_says_so(query: str, tmp_path: Path) -> None:
     done = read_without_network(
