@@ -10,7 +10,7 @@ import pytest
 
 from zhgpt import errors
 from zhgpt.cli.main import COMMANDS, load_command
-from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.advice import RunNumbers, advice_for
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.deepspeed_json import load_deepspeed_json
 from zhgpt.config.loading import load_run_config, resolve_model
@@ -226,9 +226,9 @@ def test_the_quoted_warnings_are_what_zhgpt_says() -> None:
     plan, model = plan_batch(config, 1), resolve_model(config, 32_000)
     count = count_parameters(model)
     numbers = RunNumbers(count.total, count.embedding, flops_per_token(model, config.data.sequence_length))
-    said = warnings_for(config, plan, model, load_deepspeed_json(ROOT / "ds_configs" / "zero1.json"), numbers)
+    advice = advice_for(config, plan, model, load_deepspeed_json(ROOT / "ds_configs" / "zero1.json"), numbers)
     for page in READMES:
-        assert re.findall(r"^warning: (.+)$", text_of(page), re.MULTILINE) == said
+        assert re.findall(r"^warning: (.+)$", text_of(page), re.MULTILINE) == [said.en for said in advice]
 
 
 def test_the_loop_in_the_architecture_is_the_loop() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.advice import RunNumbers, advice_for
 from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.deepspeed_json import compose_deepspeed_config, load_deepspeed_json
 from zhgpt.config.loading import load_run_config, resolve_model
@@ -72,7 +72,7 @@ def test_a_recipe_pretrains_without_a_warning(name: str, world_size: int) -> Non
     count = count_parameters(model)
     flops = flops_per_token(model, plan.sequence_length)
     numbers = RunNumbers(count.total, count.embedding, flops, 10**11, active_parameters=count.active)
-    assert warnings_for(config, plan, model, load_deepspeed_json(ROOT / "ds_configs/zero1.json"), numbers) == []
+    assert advice_for(config, plan, model, load_deepspeed_json(ROOT / "ds_configs/zero1.json"), numbers) == []
     assert 20 <= plan.total_tokens / count.active < 24
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.advice import RunNumbers, advice_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
 from zhgpt.config.derived import derivation_notes, resolve_schedule
 from zhgpt.config.description import describe_stages
@@ -217,7 +217,7 @@ def test_stages_that_do_not_follow_each_other_are_refused(
 def test_a_run_that_ends_inside_its_ramp_is_warned_of(load_text: LoadText) -> None:
     config = load_text(RAMP, ROWS, "train.steps=12", "optim.learning_rate=1e-3")
     numbers = RunNumbers(1000, 100, 6000)
-    said = warnings_for(config, plan_batch(config, 1), resolve_model(config, 100), {}, numbers, accelerator="cpu")
+    advice = advice_for(config, plan_batch(config, 1), resolve_model(config, 100), {}, numbers, accelerator="cpu")
     assert (
         "the run ends after step 12, before its ramp does: at 8 of 16 sequences a step and rows of 64 of 128 tokens."
-    ) in said
+    ) in [said.en for said in advice]

@@ -106,19 +106,6 @@ def advice_for(
     ]
 
 
-def warnings_for(
-    config: RunConfig,
-    plan: BatchPlan,
-    model: ModelSection,
-    ds_json: Mapping[str, Any],
-    numbers: RunNumbers,
-    *,
-    accelerator: Accelerator = "cuda",
-) -> list[str]:
-    """The same in English, as every start prints it."""
-    return [said.en for said in advice_for(config, plan, model, ds_json, numbers, accelerator=accelerator)]
-
-
 def _ramp_advice(plan: BatchPlan) -> Iterator[Sentence]:
     last = plan.reached_stages[-1]
     if last != plan.stages[-1]:

@@ -35,7 +35,7 @@ def describe_run(
         deepspeed_config: composed by `compose_deepspeed_config`.
         numbers: parameters, FLOPs and data.
         notes: what was chosen and why (`composition_notes`, the offload Adam, the attention backend).
-        warnings: from `warnings_for`.
+        warnings: of `advice_for`, in English.
     """
     facts = run_facts(config, plan, model, deepspeed_config, numbers)
     width = max(len(name) for name in facts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from megatron_style_data.manifest import check_tokenizer
 from megatron_style_data.tokenizer import Tokenizer, load_tokenizer
-from zhgpt.config.advice import RunNumbers, warnings_for
+from zhgpt.config.advice import RunNumbers, advice_for
 from zhgpt.config.batch_plan import BatchPlan, plan_batch
 from zhgpt.config.deepspeed_json import Accelerator, compose_deepspeed_config, composition_notes, load_deepspeed_json
 from zhgpt.config.derived import derivation_notes, resolve_schedule
@@ -92,14 +92,9 @@ def run_numbers(decisions: Decisions) -> RunNumbers:
 
 def run_warnings(decisions: Decisions, accelerator: Accelerator) -> list[str]:
     """What the run can hardly reach, said before it starts."""
-    return warnings_for(
-        decisions.config,
-        decisions.plan,
-        decisions.model,
-        decisions.deepspeed_json,
-        run_numbers(decisions),
-        accelerator=accelerator,
-    )
+    numbers, ds_json = run_numbers(decisions), decisions.deepspeed_json
+    advice = advice_for(decisions.config, decisions.plan, decisions.model, ds_json, numbers, accelerator=accelerator)
+    return [said.en for said in advice]
 
 
 def describe_decisions(decisions: Decisions) -> str:
