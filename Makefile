@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 TEST_ARGS ?=
 # One thread a process: tests start several processes, and spinning threads slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1
+# Two at a time; tests/conftest.py says which keep to one worker.
+TEST_WORKERS := -n 2 --dist loadgroup
 
 .PHONY: help venv venv-dev demo test test-sweeps test-cluster check bench check-pins clean
 
@@ -26,7 +28,7 @@ demo: venv  ## from the embedded Chinese text to a model that speaks, about 10 m
 	@$(BIN)/zhgpt demo
 
 test: venv-dev  ## all tests but whole ablations and those of the cluster
-	@$(TEST_ENV) ./tests/run.sh $(TEST_ARGS)
+	@$(TEST_ENV) $(BIN)/python -m pytest $(TEST_WORKERS) $(TEST_ARGS)
 
 test-sweeps: venv-dev  ## whole ablations, killed and resumed, and DeepSpeed's quirks at the pinned version: about 5 minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate tests/pins -m sweep $(TEST_ARGS)
@@ -39,7 +41,7 @@ check: venv-dev  ## ruff, mypy and the fast tests: before every commit
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(TEST_ENV) $(BIN)/python -m pytest -q --part=quick -n 2 $(TEST_ARGS)
+	@$(TEST_ENV) $(BIN)/python -m pytest -q $(TEST_WORKERS) -m "not slow and not distributed and not sweep and not cluster" $(TEST_ARGS)
 
 bench: venv-dev  ## speed as ratios measured in one run
 	@$(BIN)/python -m benchmarks

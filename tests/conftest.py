@@ -12,25 +12,14 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--part",
-        choices=("quick", "long"),
-        help="only what can run on several workers, or only the rest (tests/run.sh)",
-    )
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests keep to one worker: all that start ranks to the same one, and those of a file to one.
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    part = config.getoption("--part")
-    if part is None:
-        return
-    left_out = [item for item in items if (part == "long") != _is_long(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if (part == "long") == _is_long(item)]
-
-
-def _is_long(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("slow", "distributed"))
+    So one set of ranks runs at a time, and what a file's tests share is made once.
+    """
+    for item in items:
+        ranks = item.get_closest_marker("distributed") is not None
+        item.add_marker(pytest.mark.xdist_group("ranks" if ranks else str(item.path.relative_to(item.config.rootpath))))
 
 
 @pytest.fixture(scope="session")

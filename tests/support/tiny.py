@@ -20,7 +20,7 @@ schedule: {{name: cosine, warmup_steps: 2, minimum_ratio: 0.1}}
 train: {{steps: 8, global_batch_size: 8, micro_batch_size: 4, precision: fp32}}
 evaluate: {{every_steps: 4, samples: 8, prompts: [话说天下大势, 玄德曰], max_new_tokens: 4}}
 checkpoint: {{every_steps: 3, keep_last: 2}}
-log: {{every_steps: 1, tensorboard: false}}
+log: {{every_steps: 1, tensorboard: false, peak_tflops: 0.1}}
 launch: {{accelerator: cpu, timeout_seconds: 60}}
 """
 
