@@ -61,6 +61,18 @@ def test_every_prompt_is_continued_with_its_own_seed_and_measured(
         assert whole == "玄德曰：" + lines[1][name]
 
 
+def test_held_out_text_begins_where_it_is_told(tiny: Tiny, exported: Path, prompts: Path, tmp_path: Path) -> None:
+    found = []
+    for place in ("beginning", "inside"):
+        result = run(tiny, exported, prompts, "--output", str(tmp_path / place), "--held-out-from", place)
+        assert result.exit_code == 0, result.output
+        summary = json.loads((tmp_path / place / "summary.json").read_text("utf-8"))
+        assert summary["settings"]["held-out-from"] == place
+        found.append(summary)
+    assert found[0]["written"] == found[1]["written"]
+    assert found[0]["held_out"] != found[1]["held_out"]
+
+
 def problem(result: Result) -> UserError:
     assert isinstance(result.exception, UserError)
     return result.exception

@@ -62,6 +62,24 @@ def test_held_out_texts_are_documents_from_their_beginning(tiny: Tiny, tmp_path:
     assert held_out_texts(tmp_path / "d", tokenizer, 2, 6) == [cut, tokenizer.decode(ids[1][:6])]
 
 
+def test_inside_a_document_held_out_text_begins_with_a_line_of_its_middle(tiny: Tiny, tmp_path: Path) -> None:
+    recorded: TokenizerRecord = load_manifest(tiny.prefix).tokenizer
+    tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)
+    end = tokenizer.end_of_text_id
+    title, line, last = "作者：罗贯中\n" * 3, "话说天下大势，分久必合，合久必分。\n", "玄德曰：善。"
+    texts = [title + line + last, title + line * 9, "玄德曰：" * 20, last]
+    documents = [[5, end], *([*ids, end] for ids in tokenizer.encode_batch(texts))]
+    write_dataset(tmp_path / "d", documents, splits={"train": 1, "valid": 4}, tokenizer=recorded, end_of_text_id=end)
+    tokens = len(tokenizer.encode_batch([line])[0])
+    found = held_out_texts(tmp_path / "d", tokenizer, 4, tokens, inside=True)
+    assert found[0] == line, "the title's last line is the middle"
+    assert found[1] == line
+    assert len(found[2]) > 10
+    assert found[2] != "玄德曰：" * 20, "a document of one line is cut"
+    assert found[2] in texts[2], "it begins in the middle, and in no character's middle"
+    assert found[3] == last, "a document that is not long enough is taken whole"
+
+
 def test_a_dataset_without_held_out_text_is_named(tiny: Tiny, tmp_path: Path) -> None:
     recorded: TokenizerRecord = load_manifest(tiny.prefix).tokenizer
     tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)

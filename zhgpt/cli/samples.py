@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,10 @@ def command(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Where the dataset's tokenizer is [default: as recorded].")
     ] = None,
+    held_out_from: Annotated[
+        Literal["beginning", "inside"],
+        typer.Option(help="Where in a document held-out text begins; inside: where prompts are no beginnings."),
+    ] = "beginning",
     search_tokens: Annotated[
         int,
         typer.Option(min=0, help="Tokens of training text that copies are looked for in, evenly spread; 0: none."),
@@ -51,7 +55,7 @@ def command(
     drawn.check()
     manifest = load_manifest(data)
     loaded = dataset_tokenizer(data, manifest, tokenizer)
-    held_out = held_out_texts(data, loaded, 8 * len(lines), max_new_tokens)
+    held_out = held_out_texts(data, loaded, 8 * len(lines), max_new_tokens, inside=held_out_from == "inside")
     logging.disable_progress_bar()
     with exported_folder(model) as folder:
         writer = load_for_generation(folder)
@@ -72,7 +76,13 @@ def command(
 
     found = WrittenSamples(
         tuple(samples),
-        {"temperature": temperature, "top-p": top_p, "max-new-tokens": max_new_tokens, "seed": f"{seed} and on"},
+        {
+            "temperature": temperature,
+            "top-p": top_p,
+            "max-new-tokens": max_new_tokens,
+            "seed": f"{seed} and on",
+            "held-out-from": held_out_from,
+        },
         numbers_of([sample.text for sample in samples]),
         numbers_of([sample.greedy for sample in samples]),
         writing_of(held_out),

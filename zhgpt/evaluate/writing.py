@@ -87,17 +87,22 @@ def compare(written: Writing, held_out: Writing) -> list[Comparison]:
     return [Comparison(name, value, held_out.measures[name]) for name, value in written.measures.items()]
 
 
-def held_out_texts(prefix: str | Path, tokenizer: Tokenizer, count: int, tokens: int) -> list[str]:
-    """Held-out documents from their beginning, spread evenly over the valid split, cut where a model's texts are cut.
+def held_out_texts(
+    prefix: str | Path, tokenizer: Tokenizer, count: int, tokens: int, *, inside: bool = False
+) -> list[str]:
+    """Held-out documents, spread evenly over the valid split, cut where a model's texts are cut.
 
     A model begins a document, and ends it where it would; so do these, and are as long as its texts if it has learnt how long
-    documents are. How much a text repeats depends on its length.
+    documents are. How much a text repeats depends on its length. Prompts that are no beginnings are continued as a document
+    goes on in its middle, without the title and the list of authors that the register may begin with.
 
     Args:
         prefix: of a finished dataset.
         tokenizer: the one it was built with.
         count: documents at most.
         tokens: of each at most.
+        inside: from a line in the middle of each document instead of its beginning; of a document that is not long enough,
+            from a line that leaves as many tokens as asked for, if there is one.
 
     Raises:
         MissingInputError: no finished dataset there.
@@ -108,7 +113,21 @@ def held_out_texts(prefix: str | Path, tokenizer: Tokenizer, count: int, tokens:
     most = min(count, split.documents)
     texts = []
     for number in range(most):
-        document = dataset.document(split.first_document + number * split.documents // most)[:tokens].tolist()
-        end = document.index(tokenizer.end_of_text_id) if tokenizer.end_of_text_id in document else tokens
-        texts.append(tokenizer.decode(document[:end]))
+        document = dataset.document(split.first_document + number * split.documents // most).tolist()
+        if tokenizer.end_of_text_id in document:
+            document = document[: document.index(tokenizer.end_of_text_id)]
+        begin = _line_inside(document, tokenizer, tokens) if inside else 0
+        # A place that no line begins at may lie within a character's bytes.
+        texts.append(tokenizer.decode(document[begin : begin + tokens]).lstrip("\ufffd"))
     return texts
+
+
+def _line_inside(document: list[int], tokenizer: Tokenizer, tokens: int) -> int:
+    """Where the first line begins after the middle, or after the last place with so many tokens behind it."""
+    place = min(len(document) // 2, max(0, len(document) - tokens))
+    if place == 0:
+        return 0
+    for number, token in enumerate(document[place:], place + 1):
+        if "\n" in tokenizer.decode([token]):
+            return number if number < len(document) else place
+    return place
