@@ -2,7 +2,8 @@
 
 Each variant lives in a process of its own (``python -m benchmarks.model_step VARIANT CASE``) with one thread, and takes a step
 whenever it is told to; the variants of a case take turns. So does a large matrix product: MFU is against that. A turn is
-several steps, so that what one step happens to meet (page faults, a timer) does not decide.
+several steps, so that what one step happens to meet (page faults, a timer) does not decide. On a machine that is not one's
+own alone the rounds go on until so many in a row are quiet: those count, for all variants alike.
 """
 
 import json
@@ -38,7 +39,11 @@ MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours c
 ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
 SPREAD_ALLOWED = 0.05
 """A baseline whose runs differ by more makes a row void."""
+MOST_ROUNDS = 4
+"""Times the repeats of a case after which no quieter rounds are waited for."""
 PEAK_SIZE = 1536
+Round = Mapping[str, Mapping[str, float]]
+"""What a turn of each variant took: variant -> ``cpu_seconds`` and ``wall_seconds``."""
 
 
 def run(prefix: str) -> list[Comparison]:
@@ -57,7 +62,7 @@ def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
         name: of the case.
         measured: ``tokens`` of a step, ``flops_per_token``, ``peak_flops`` (a second, of a matrix product),
             ``cpu_seconds`` and ``wall_seconds`` (of a step: variant -> one number a turn), ``first_seconds`` (variant ->
-            seconds of the first step, with compilation).
+            seconds of the first step, with compilation), ``rounds`` (how many were run to find the quiet ones that are given).
     """
     variants = list(measured["cpu_seconds"])  # type: ignore[call-overload]
     if name.startswith("engine"):
@@ -82,7 +87,7 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
         return tokens / statistics.median(seconds[variant])  # type: ignore[index]
 
     runs = cpu[baseline]  # type: ignore[index]
-    spread = max(runs) / min(runs) - 1
+    spread = spread_of(runs)
     mine, theirs = rate(cpu, ours), rate(cpu, baseline)
     notes = [f"MFU {100 * mine * flops / peak:.0f} % against {100 * theirs * flops / peak:.0f} %"]
     if name.startswith("engine"):
@@ -90,7 +95,10 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
     notes.append(f"peak {peak / 1e9:.0f} GFLOP/s")
     if "compiled" in ours + baseline:
         notes.append(f"first steps {first[ours]:.0f} and {first[baseline]:.0f} s")  # type: ignore[index]
-    notes.append(f"baseline spread {100 * spread:.1f} %" + ("; **void**" if spread > SPREAD_ALLOWED else ""))
+    notes.append(
+        f"baseline spread {100 * spread:.1f} %, {measured['rounds']} rounds"
+        + ("; **void**" if spread > SPREAD_ALLOWED else "")
+    )
     return Comparison(
         f"{name}: step of {tokens:,.0f} tokens, {ours}" + ("" if name.startswith("engine") else ", ZeRO-1"),
         baseline,
@@ -110,6 +118,7 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
     settings = dict(case)
     repeats, steps = (int(str(settings.pop(key))) for key in ("repeats", "steps"))
     variants = ENGINE_VARIANTS if name.startswith("engine") else MODEL_VARIANTS
+    baselines = [variant for variant in variants if variant.startswith(("transformers", "plain"))]
     with ExitStack() as stack:
         cache = stack.enter_context(TemporaryDirectory())  # so that each first step compiles
         processes = {
@@ -119,18 +128,41 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
         first = {variant: processes[variant].step() for variant in processes}
         for process in [*processes.values()] * 2:  # Adam's state is there now; some graphs are made in the second step
             process.step()
-        times: dict[str, list[dict[str, float]]] = {variant: [] for variant in processes}
-        for _ in range(repeats):
-            for variant, process in processes.items():
-                times[variant].append(_mean([process.step() for _ in range(steps)]))
+        rounds: list[Round] = []
+        while len(rounds) < MOST_ROUNDS * repeats:
+            rounds.append({name: _mean([process.step() for _ in range(steps)]) for name, process in processes.items()})
+            if len(rounds) >= repeats and baselines_spread(rounds[-repeats:], baselines) <= SPREAD_ALLOWED:
+                break
+    quiet = quietest(rounds, repeats, baselines)
+
+    def times(key: str) -> dict[str, list[float]]:
+        return {variant: [turns[variant][key] for turns in quiet] for variant in variants}
+
     return {
         **facts[variants[0]],
-        "peak_flops": 2 * PEAK_SIZE**3 / min(one["cpu_seconds"] for one in times["peak"]),
-        "cpu_seconds": {variant: [one["cpu_seconds"] for one in times[variant]] for variant in variants},
-        "wall_seconds": {variant: [one["wall_seconds"] for one in times[variant]] for variant in variants},
+        "peak_flops": 2 * PEAK_SIZE**3 / min(turns["peak"]["cpu_seconds"] for turns in quiet),
+        "cpu_seconds": times("cpu_seconds"),
+        "wall_seconds": times("wall_seconds"),
         # Seconds of wall time: compilers are processes of their own.
         "first_seconds": {variant: first[variant]["wall_seconds"] for variant in variants},
+        "rounds": len(rounds),
     }
+
+
+def quietest(rounds: Sequence[Round], count: int, baselines: Sequence[str]) -> Sequence[Round]:
+    """So many rounds in a row as ``count`` in which the baselines differ least; the last of those that are equal."""
+    windows = [rounds[at : at + count] for at in range(len(rounds) - count, -1, -1)]
+    return min(windows, key=lambda window: baselines_spread(window, baselines))
+
+
+def baselines_spread(rounds: Sequence[Round], baselines: Sequence[str]) -> float:
+    """The largest spread of a baseline's CPU-seconds over the rounds."""
+    return max(spread_of([turns[variant]["cpu_seconds"] for turns in rounds]) for variant in baselines)
+
+
+def spread_of(runs: Sequence[float]) -> float:
+    """By how much the slowest is above the fastest, as a share of it."""
+    return max(runs) / min(runs) - 1
 
 
 def _mean(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
