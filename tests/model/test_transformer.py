@@ -188,6 +188,17 @@ def test_forward_and_backward_never_wait_for_the_device(section, build, packed, 
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+@pytest.mark.parametrize("scope", ["micro_batch", "sequence"])
+def test_a_mixture_whose_experts_are_all_here_never_waits_itself(build, packed, scope: str) -> None:
+    """As above, with the grouped products of a GPU; some GPUs wait inside them (docs/moe.md)."""
+    model = tiny_mixture("dropless", scoring_func="sigmoid", bias_update_rate=0.01, router_aux_loss_scope=scope)
+    module = build(model, "sdpa").to("meta", torch.bfloat16)
+    inputs = [x[:, :16].to("meta") for x in (packed.tokens, packed.labels, packed.position_ids)]
+    losses = split_losses(module(*inputs, packed.document_ids[:, :16]))
+    (losses.objective / 32 + losses.router_loss).backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
 def test_the_z_loss_belongs_to_training_alone_and_is_told_apart(section, packed) -> None:
     module = CausalLM(section(), "sdpa", z_loss_coef=0.01)
     initialise_weights(module, section(), seed=7)

@@ -42,7 +42,7 @@ def steps_under_deepspeed(cases: list[Case]) -> list[dict[str, Any]]:
     ranks = join_ranks(read_rank_environment(), accelerator="cpu", timeout_seconds=60)
     found = []
     for case in cases:
-        with patch.object(experts, "is_one_by_one_faster", lambda device, case=case: not case.get("grouped")):
+        with patch.object(experts, "has_grouped_kernel", lambda device, dtype, case=case: bool(case.get("grouped"))):
             found.append(_step(case, ranks.rank, ranks.world_size))
     leave()
     return found

@@ -1,6 +1,7 @@
 """The dropless and DeepSpeed's layer against the plain loop: outputs, losses and gradients, for each option."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_the_dropless_layer_equals_the_plain_loop(
     name: str, one_by_one: bool, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a CPU, with stretches shorter than the batch, and with the grouped products of a GPU."""
-    monkeypatch.setattr(experts, "is_one_by_one_faster", lambda device: one_by_one)
+    monkeypatch.setattr(experts, "has_grouped_kernel", lambda device, dtype: not one_by_one)
     monkeypatch.setattr(dispatch, "_STRETCH", stretch)
     settings = OPTIONS[name]
     one, other = build("dropless", **settings), build("reference", **settings)
@@ -89,3 +90,35 @@ def test_experts_one_by_one_equal_grouped_products(gated: bool, dtype: torch.dty
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
     assert not found[0][2][1].any(), "an expert without rows has a gradient of zero"
+
+
+def test_experts_without_any_row_have_gradients_of_zero() -> None:
+    """As on a rank whose experts nobody is sent to; without grouped products, wherever it is."""
+    weights = [torch.ones(shape, requires_grad=True) for shape in ((3, 24, 16), (3, 24, 16), (3, 16, 24))]
+    rows = torch.ones(0, 16, requires_grad=True)
+    with (
+        patch.object(experts, "has_grouped_kernel", lambda device, dtype: True),
+        patch.object(torch.nn.functional, "grouped_mm", side_effect=AssertionError("asked for no rows")),
+    ):
+        made = through_experts(rows, weights, torch.zeros(3, dtype=torch.int32))
+        made.sum().backward()
+    assert made.shape == rows.shape
+    assert all(weight.grad is not None and not weight.grad.any() for weight in weights)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "capability", "grouped"),
+    [
+        ("cpu", torch.bfloat16, (9, 0), False),
+        ("meta", torch.bfloat16, (9, 0), True),
+        ("cuda", torch.bfloat16, (9, 0), True),
+        ("cuda", torch.float16, (9, 0), False),
+        ("cuda", torch.bfloat16, (8, 9), False),
+        ("cuda", torch.bfloat16, (10, 0), False),
+    ],
+)
+def test_grouped_products_are_taken_where_torch_has_a_kernel_that_is_right(
+    device: str, dtype: torch.dtype, capability: tuple[int, int], grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert experts.has_grouped_kernel(torch.device(device), dtype) == grouped

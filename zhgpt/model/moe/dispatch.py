@@ -50,7 +50,8 @@ def sort_by_expert(chosen_TR: Tensor, num_experts: int, *, round_up: bool = Fals
     """
     chosen_M, top_k = chosen_TR.flatten(), chosen_TR.shape[1]
     order_M = chosen_M.argsort(stable=True)
-    load_E = torch.bincount(chosen_M, minlength=num_experts)
+    # Not bincount: on a GPU it reads smallest and largest back before it counts.
+    load_E = chosen_M.new_zeros(num_experts).scatter_add_(0, chosen_M, torch.ones_like(chosen_M))
     places_M = torch.arange(order_M.shape[0], device=order_M.device)
     order_P, token_P, ends_E = order_M, order_M // top_k, load_E.cumsum(0)
     if round_up:
@@ -184,7 +185,8 @@ def plan_exchange(load_E: Tensor, group: Any) -> Exchange:
     sent, received = torch.stack([load_PL.sum(dim=1), from_PL.sum(dim=1)]).tolist()
     # Received: rank after rank, in each its rows for our experts in turn. Wanted: expert after expert.
     local_experts = from_PL.shape[1]
-    expert_N = torch.arange(local_experts, device=load_E.device).repeat(ranks).repeat_interleave(from_PL.flatten())
+    expert_PL = torch.arange(local_experts, device=load_E.device).repeat(ranks)
+    expert_N = expert_PL.repeat_interleave(from_PL.flatten(), output_size=sum(received))  # known: nobody waits again
     by_expert_N = expert_N.argsort(stable=True)
     back_N = torch.empty_like(by_expert_N)
     back_N[by_expert_N] = torch.arange(by_expert_N.shape[0], device=load_E.device)

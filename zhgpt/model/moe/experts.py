@@ -1,9 +1,9 @@
-"""The experts of one rank, stacked: each projection of all of them is one tensor, and on a GPU one grouped product."""
+"""The experts of one rank, stacked: each projection of all of them is one tensor, and on some GPUs one grouped product."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -44,7 +44,8 @@ class StackedExperts(nn.Module):
             weight for weight in (self.gate_proj, self.up_proj, self.down_proj) if weight is not None
         ]
         device_type = rows_MD.device.type
-        if torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
+        available = torch.amp.is_autocast_available(device_type)  # not on the meta device
+        if available and torch.is_autocast_enabled(device_type):  # torch's autocast does not know grouped_mm
             dtype = torch.get_autocast_dtype(device_type)
             rows_MD, weights = rows_MD.to(dtype), [weight.to(dtype) for weight in weights]
         return through_experts(rows_MD, weights, ends_L)
@@ -105,17 +106,25 @@ def through_experts(
         rows_MD: in the order of their experts.
         weights: gate (L, F, D) for SwiGLU, up (L, F, D), down (L, D, F); all in the dtype of the rows.
         ends_L: int32, where the rows of each expert end.
-        one_by_one: an expert after the other, rather than grouped products. None: on a CPU, where a grouped product is a loop
-            over the experts anyway, and where what one expert works on then stays in the cache between its products.
+        one_by_one: an expert after the other, rather than grouped products. None: where grouped ones have no kernel
+            (:func:`has_grouped_kernel`); and where nobody has a row (a rank with a part of the experts, few tokens), which no
+            kernel is asked to take.
     """
     if one_by_one is None:
-        one_by_one = is_one_by_one_faster(rows_MD.device)
+        one_by_one = rows_MD.shape[0] == 0 or not has_grouped_kernel(rows_MD.device, rows_MD.dtype)
     return cast(Tensor, _Experts.apply(rows_MD, ends_L, one_by_one, *weights))
 
 
-def is_one_by_one_faster(device: torch.device) -> bool:
-    """Whether experts are worked on one after the other where nothing else is asked for."""
-    return device.type == "cpu"
+def has_grouped_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch works on all experts at once there, and rightly: for bf16 on GPUs of compute capability 9 (Hopper).
+
+    Elsewhere ``grouped_mm`` is a loop over the experts, too. On other GPUs it waits for the device in each product, where ours
+    waits once for all; on a CPU what one expert works on stays in the cache between its products if it has its turn alone.
+    On capability 10 (Blackwell) there is a kernel, but gradients of experts without rows are not zero (pytorch issue 172439).
+    """
+    if device.type != "cuda":
+        return device.type != "cpu"
+    return dtype == torch.bfloat16 and torch.cuda.get_device_capability(device)[0] == 9
 
 
 class _Experts(torch.autograd.Function):
@@ -133,7 +142,8 @@ class _Experts(torch.autograd.Function):
             made_MD, kept = forward(_grouped(ends_L), rows_MD, weights, None)
         else:
             made_MD, kept = rows_MD.new_empty(rows_MD.shape[0], weights[-1].shape[1]), []
-            for expert, rows in _rows_of_experts(ends_L):
+            ctx.rows_of_experts = _rows_of_experts(ends_L)
+            for expert, rows in enumerate(ctx.rows_of_experts):
                 of_expert = [weight[expert] for weight in weights]
                 of_backward = forward(torch.mm, rows_MD[rows], of_expert, made_MD[rows])[1]
                 if any(ctx.needs_input_grad):
@@ -153,8 +163,8 @@ class _Experts(torch.autograd.Function):
             grad_rows, *grads = backward(_grouped(ends_L), grad_MD, rows_MD, weights, kept, nowhere)
             return grad_rows, None, None, *grads
         grad_rows_MD, grads = torch.empty_like(rows_MD), [torch.empty_like(weight) for weight in weights]
-        kept_per_expert = len(kept) // len(ends_L)
-        for expert, rows in _rows_of_experts(ends_L):
+        kept_per_expert = len(kept) // len(ctx.rows_of_experts)
+        for expert, rows in enumerate(ctx.rows_of_experts):
             backward(
                 torch.mm,
                 grad_MD[rows],
@@ -173,9 +183,10 @@ def _grouped(ends_L: Tensor) -> Product:
     return product
 
 
-def _rows_of_experts(ends_L: Tensor) -> Iterator[tuple[int, slice]]:
+def _rows_of_experts(ends_L: Tensor) -> list[slice]:
+    """Read back from the device, once for forward and backward."""
     ends = ends_L.tolist()
-    return ((expert, slice(start, end)) for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)))
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _swiglu(

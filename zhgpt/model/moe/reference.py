@@ -85,7 +85,8 @@ class ReferenceMixture(nn.Module):
             for chosen_MR, probabilities_ME in zip(
                 chosen_TR.chunk(pieces), probabilities_TE.chunk(pieces), strict=True
             ):
-                load_E = torch.tensor([float((chosen_MR == e).sum()) for e in range(experts)])
+                loads = [float((chosen_MR == e).sum()) for e in range(experts)]
+                load_E = torch.tensor(loads, device=probabilities_ME.device)
                 if moe.router_aux_loss_scope == "global" and torch.distributed.is_initialized():
                     torch.distributed.all_reduce(load_E)
                 balances.append(experts * torch.dot(load_E / load_E.sum(), probabilities_ME.mean(dim=0)))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zhgpt.config.moe_section import MoeSection
+from zhgpt.model.loss import without_autocast
 from zhgpt.model.moe.dispatch import stretches
 
 SMALLEST_SUM = 1e-20
@@ -101,7 +102,7 @@ class Router(nn.Module):
 
     def forward(self, x_TD: Tensor, tape: RoutingTape | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the fields of ``Routes`` of tokens (T, D): a tuple, in which ZeRO-3 finds tensors to hang its hooks on."""
-        with torch.autocast(x_TD.device.type, enabled=False):
+        with without_autocast(x_TD.device.type):
             logits_TE: Tensor = _Logits.apply(x_TD, self.weight)
             scores_TE = SCORES[self.moe.scoring_func](logits_TE)
             if tape is not None and tape.replaying and tape.chosen is not None:
