@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zhgpt.demo.plan import DemoFolder, Step, batch_settings, finished, plan_steps, prompts
+from zhgpt.demo.plan import DemoFolder, Step, batch_settings, finished, plan_steps, prompts, which_ranks
 from zhgpt.demo.run import DemoError, last_valid_bits_per_byte, remember_inputs, run_step, shown
 from zhgpt.errors import MissingInputError, SettingError
 
@@ -63,7 +63,29 @@ def test_a_run_without_held_out_documents_cannot_be_judged(tmp_path: Path) -> No
         last_valid_bits_per_byte(DemoFolder(tmp_path))
 
 
-def test_commands_are_shown_as_a_person_types_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("visible", "words"),
+    [
+        (None, ("--num_gpus", "2")),
+        ("", ("--num_gpus", "2")),
+        ("-1", ("--num_gpus", "2")),
+        ("4", ("--num_gpus", "2")),
+        ("0,1,2", ("--num_gpus", "2")),
+        ("GPU-5a1b,GPU-77c2", ("--num_gpus", "2")),  # DeepSpeed's launcher takes numbers alone
+        ("4, 6,7", ("--include", "localhost:4,6")),
+    ],
+)
+def test_ranks_start_on_the_gpus_that_are_visible(
+    visible: str | None, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert which_ranks(2) == words
+
+
+def test_commands_are_shown_as_a_person_types_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     steps = plan_steps(DemoFolder(tmp_path), [tmp_path / "a.txt"], 2, ["train.steps=3"])
     lines = [shown(step.command) for step in steps]
     assert lines[0].startswith("zhgpt tokenizer train --input")

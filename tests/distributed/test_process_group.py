@@ -1,10 +1,12 @@
 """Which GPU a rank takes. Not run on a GPU yet: torch.cuda is a stand-in."""
 
+import os
+
 import pytest
 import torch
 
 from zhgpt.distributed.environment import RankEnvironment
-from zhgpt.distributed.process_group import check_gpus, choose_device, gpu_identity, lost_rank
+from zhgpt.distributed.process_group import check_gpus, choose_device, gpu_identity, lost_rank, shared_gpu
 from zhgpt.errors import SettingError
 
 
@@ -14,8 +16,10 @@ def environment(launcher: str, local_rank: int, local_world_size: int) -> RankEn
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """The devices that were made current."""
+    """The devices that were made current; what is written for DeepSpeed is taken back after the test."""
     devices: list[torch.device] = []
+    monkeypatch.setenv("LOCAL_RANK", "unknown")
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "unknown")
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
     return devices
 
@@ -36,6 +40,8 @@ def test_a_rank_takes_the_gpu_of_its_local_rank_or_the_only_one_it_is_shown(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
     assert choose_device(environment(launcher, local_rank, 4), "cuda") == torch.device("cuda", index)
     assert taken == [torch.device("cuda", index)]
+    # DeepSpeed takes the GPU of this number, and wants OpenMPI to say the same.
+    assert {os.environ[name] for name in ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")} == {str(index)}
 
 
 @pytest.mark.parametrize(("launcher", "visible"), [("srun", 2), ("zhgpt", 1), ("torchrun", 3), ("mpirun", 0)])
@@ -78,3 +84,16 @@ def test_what_gloo_says_of_a_lost_rank_becomes_a_sentence(said: str, sentence: s
         assert found is not None
         assert sentence in str(found)
         assert said in str(found)
+
+
+def test_nccls_word_for_two_ranks_on_one_gpu_becomes_a_sentence() -> None:
+    # As NCCL words it (init.cc): it connects, and fails, before the ranks could compare their GPUs.
+    nccl = (
+        "NCCL error: invalid usage\nLast error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 1a000"
+    )
+    found = shared_gpu(RuntimeError(nccl))
+    assert found is not None
+    assert "two ranks have one GPU on" in str(found)
+    assert "rank 1 and rank 0 both on CUDA device 1a000" in str(found)
+    assert "start one process a GPU" in str(found)
+    assert shared_gpu(RuntimeError("NCCL error: unhandled system error")) is None

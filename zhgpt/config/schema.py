@@ -247,7 +247,7 @@ class LogSection(Section):
     wandb: Switch = False
     """Whether metrics also go to Weights & Biases (extra `wandb`)."""
     peak_tflops: Real | None = Field(default=None, gt=0)
-    """Peak of one device in TFLOPS at train.precision, for MFU. Left out: known devices only, else MFU is empty."""
+    """Peak of one device in TFLOPS at train.precision, for MFU. Left out: a listed GPU's, or measured on a CPU; else no MFU."""
 
 
 class LaunchSection(Section):

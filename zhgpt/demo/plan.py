@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from zhgpt.distributed.environment import visible_gpus_setting
+
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE / "demo.yaml"
 CORPUS = (HERE / "laws.jsonl.zst", HERE / "sanguo.jsonl.zst")
@@ -68,7 +70,7 @@ def plan_steps(folder: DemoFolder, corpus: Sequence[Path], processes: int, overr
     """
     zhgpt = (sys.executable, "-m", "zhgpt.cli.main")
     inputs = [word for path in corpus for word in ("--input", str(path))]
-    launcher = (str(Path(sys.executable).with_name("deepspeed")), "--num_gpus", str(processes), "--master_port")
+    launcher = (str(Path(sys.executable).with_name("deepspeed")), *which_ranks(processes), "--master_port")
     return [
         Step(
             f"Train a tokenizer with {VOCAB_SIZE} tokens",
@@ -106,6 +108,20 @@ def plan_steps(folder: DemoFolder, corpus: Sequence[Path], processes: int, overr
         ),
         Step("Write the report", (*zhgpt, "report", str(folder.path)), lambda: False),
     ]
+
+
+def which_ranks(processes: int) -> tuple[str, str]:
+    """What tells DeepSpeed's launcher how many ranks to start, or on which GPUs where CUDA_VISIBLE_DEVICES names others than
+    the first.
+
+    With ``--num_gpus`` it ignores that variable and takes the first GPUs of the host, whoever has them
+    (deepspeed/launcher/runner.py).
+    """
+    numbers = [part.strip() for part in (visible_gpus_setting() or "").split(",")][:processes]
+    first = [str(number) for number in range(processes)]
+    if numbers == first or len(numbers) < processes or not all(number.isdigit() for number in numbers):
+        return "--num_gpus", str(processes)
+    return "--include", f"localhost:{','.join(numbers)}"
 
 
 def batch_settings(processes: int) -> list[str]:

@@ -196,6 +196,17 @@ def export_rank_environment(rank_environment: RankEnvironment, accelerator: str)
     )
 
 
+def export_device_number(number: int) -> None:
+    """Writes the number of this rank's GPU, among those that it sees, where DeepSpeed reads it: ``LOCAL_RANK``.
+
+    It binds NCCL to the GPU of that number (deepspeed/comm/torch.py, ``init_process_group``) and takes it for its own
+    (runtime/engine.py, ``_set_distributed_vars``), where it also refuses to differ from what OpenMPI says.
+    """
+    os.environ["LOCAL_RANK"] = str(number)
+    if "OMPI_COMM_WORLD_LOCAL_RANK" in os.environ:
+        os.environ["OMPI_COMM_WORLD_LOCAL_RANK"] = str(number)
+
+
 def threads_for_rank(local_world_size: int) -> int:
     """CPU threads a rank should use: OMP_NUM_THREADS where it is set, else the usable cores shared out."""
     asked = os.environ.get("OMP_NUM_THREADS", "")

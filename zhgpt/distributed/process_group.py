@@ -9,12 +9,18 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 import torch.distributed
 
-from zhgpt.distributed.environment import RankEnvironment, export_rank_environment, threads_for_rank
+from zhgpt.distributed.environment import (
+    RankEnvironment,
+    export_device_number,
+    export_rank_environment,
+    threads_for_rank,
+)
 from zhgpt.distributed.memory import keep_freed_memory
 from zhgpt.distributed.op_builds import settle_shm_op
 from zhgpt.errors import SettingError, StorageError, UserError
 
 T = TypeVar("T")
+ONE_PROCESS_A_GPU = "start one process a GPU, and let each see its own (srun --gpus-per-task=1) or all of them"
 
 
 @dataclass(frozen=True)
@@ -139,12 +145,18 @@ def join_ranks(
 
     settle_shm_op()
     if not torch.distributed.is_initialized():
-        deepspeed.init_distributed(
-            dist_backend="nccl" if accelerator == "cuda" else "gloo",
-            auto_mpi_discovery=False,
-            timeout=timeout,
-            verbose=False,
-        )
+        try:
+            deepspeed.init_distributed(
+                dist_backend="nccl" if accelerator == "cuda" else "gloo",
+                auto_mpi_discovery=False,
+                timeout=timeout,
+                verbose=False,
+            )
+        except RuntimeError as error:
+            shared = shared_gpu(error)
+            if shared is None:
+                raise
+            raise shared from None
     control_group = torch.distributed.new_group(backend="gloo", timeout=timeout)
     places: list[Any] = [None] * environment.world_size
     torch.distributed.all_gather_object(places, (socket.gethostname(), gpu_identity(device)), group=control_group)
@@ -164,7 +176,8 @@ def join_ranks(
 
 
 def choose_device(environment: RankEnvironment, accelerator: Literal["cpu", "cuda"]) -> torch.device:
-    """This rank's device, made current: the GPU of its local rank, or the only one that its scheduler lets it see.
+    """This rank's device, made current here and for DeepSpeed: the GPU of its local rank, or the only one that its scheduler
+    lets it see.
 
     Raises:
         SettingError: more ranks than GPUs on this host.
@@ -179,8 +192,10 @@ def choose_device(environment: RankEnvironment, accelerator: Literal["cpu", "cud
             f"{environment.local_world_size} ranks were started on {socket.gethostname()}, but torch sees {visible} GPUs "
             "there; start one process a GPU"
         )
-    device = torch.device("cuda", 0 if bound else environment.local_rank)
+    number = 0 if bound else environment.local_rank
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
+    export_device_number(number)
     return device
 
 
@@ -201,10 +216,15 @@ def check_gpus(places: Sequence[tuple[str, str | None]]) -> None:
             continue
         first = owners.setdefault((host, gpu), rank)
         if first != rank:
-            raise SettingError(
-                f"ranks {first} and {rank} both have GPU {gpu} of {host}; start one process a GPU, and let each see its own "
-                "(srun --gpus-per-task=1) or all of them"
-            )
+            raise SettingError(f"ranks {first} and {rank} both have GPU {gpu} of {host}; {ONE_PROCESS_A_GPU}")
+
+
+def shared_gpu(error: RuntimeError) -> SettingError | None:
+    """The sentence for NCCL's own finding, while it connects, that two ranks have one GPU; None where it is not that."""
+    if "Duplicate GPU" not in str(error):
+        return None
+    found = next(line.strip() for line in str(error).splitlines() if "Duplicate GPU" in line)
+    return SettingError(f"two ranks have one GPU on {socket.gethostname()} (NCCL: {found}); {ONE_PROCESS_A_GPU}")
 
 
 def limit_waiting(timeout_seconds: float) -> datetime.timedelta:

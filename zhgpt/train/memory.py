@@ -24,10 +24,18 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
+OUT_OF_MEMORY_WORDS = (
+    "can't allocate memory",  # torch's allocator on a CPU
+    "CUDA error: out of memory",  # cudaMalloc and cudaHostAlloc outside torch's allocator
+    "Cuda failure 'out of memory'",  # NCCL
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: torch's own on a GPU; on a CPU a RuntimeError of its allocator."""
+    """Whether an error means that memory ran out: torch's own on a GPU; else a RuntimeError of who wanted the memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
     )
 
 

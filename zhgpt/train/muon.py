@@ -113,7 +113,8 @@ class Muon(torch.optim.AdamW):
                         self._step_matrices(vector, group)
         self.param_groups = [group for group in everything if group["algorithm"] == "adamw"]
         try:
-            super().step()
+            if self.param_groups:  # ZeRO may step ours alone; with none, torch warns on a GPU that all are capturable
+                super().step()
         finally:
             self.param_groups = everything
 

@@ -47,7 +47,7 @@ from zhgpt.train.start import choose_start, prove_continuation, start_notices
 from zhgpt.train.step_times import step_times
 from zhgpt.train.stop import StopRequest
 from zhgpt.train.text_samples import TextSampler
-from zhgpt.train.throughput import peak_tflops
+from zhgpt.train.throughput import peak_tflops, precision_notices
 from zhgpt.train.training import Training
 from zhgpt.train.training_data import open_training_samples
 
@@ -177,7 +177,8 @@ def build(
     resumed_step = state.step if checkpoint else None
     opened = ranks.first_does(lambda: Outputs.open(folder, config, plan, report, resumed_step))
     outputs = opened or Outputs(folder)
-    said = [*decisions.notes, *started_from, *compile_notices(compiling), *start_notices(start, set_aside)]
+    slow = precision_notices(ranks.device, config.train.precision)
+    said = [*decisions.notes, *started_from, *slow, *compile_notices(compiling), *start_notices(start, set_aside)]
     for notice in said:
         outputs.message(notice)
         outputs.event("notice", text=notice)

@@ -48,6 +48,16 @@ def peak_tflops(device: torch.device, precision: str, setting: float | None) -> 
     return None, f"no peak is listed for {name}; set log.peak_tflops"
 
 
+def precision_notices(device: torch.device, precision: str) -> list[str]:
+    """What to know of bf16 on a GPU that has no units for it (before Ampere); torch and DeepSpeed take it all the same."""
+    if device.type != "cuda" or precision != "bf16" or torch.cuda.get_device_capability(device) >= (8, 0):
+        return []
+    return [
+        f"train.precision is bf16, but {torch.cuda.get_device_name(device)} has no units for it (compute capability 8.0 is the "
+        "first that has) and computes it slowly in fp32; train.precision=fp16 is made for this GPU"
+    ]
+
+
 def measured_cpu_tflops(dtype: torch.dtype, size: int = 768, seconds: float = 0.4) -> float:
     """Best rate of a square matrix product on this rank's threads, in TFLOPS, within a fixed time."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
