@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from zhgpt.errors import BadDataError, MissingInputError, StorageError
+
+if TYPE_CHECKING:
+    from zhgpt.report.written_samples import WrittenSamples
 
 
 def command(
@@ -45,11 +48,10 @@ def command(
 
     from megatron_style_data.inspection import dataset_tokenizer
     from megatron_style_data.manifest import load_manifest
-    from zhgpt.cli.table import print_table
     from zhgpt.evaluate.memorisation import training_passages
     from zhgpt.evaluate.writing import Writing, held_out_texts, writing_of
     from zhgpt.export.generate import GenerationSettings, exported_folder, generate_text, load_for_generation
-    from zhgpt.report.written_samples import HEAD, Sample, WrittenSamples, write_samples
+    from zhgpt.report.written_samples import Sample, WrittenSamples, write_samples
 
     drawn = GenerationSettings(max_new_tokens, temperature=temperature, top_k=0, top_p=top_p, seed=seed)
     drawn.check()
@@ -60,14 +62,14 @@ def command(
     with exported_folder(model) as folder:
         writer = load_for_generation(folder)
 
-    def continued(prompt: str, settings: GenerationSettings) -> str:
-        return generate_text(writer, prompt, settings, lambda piece: None).removeprefix(prompt)
-
     samples = []
     for number, prompt in enumerate(lines):
         settings = replace(drawn, seed=seed + number)
-        texts = continued(prompt, settings), continued(prompt, replace(settings, greedy=True))
-        samples.append(Sample(prompt, settings.seed, *texts))
+        text, greedy = (
+            generate_text(writer, prompt, one, lambda piece: None).removeprefix(prompt)
+            for one in (settings, replace(settings, greedy=True))
+        )
+        samples.append(Sample(prompt, settings.seed, text, greedy))
         if (number + 1) % 8 == 0 or number + 1 == len(lines):
             typer.echo(f"wrote {number + 1} of {len(lines)}", err=True)
 
@@ -88,14 +90,21 @@ def command(
         writing_of(held_out),
         (search_tokens, manifest.splits["train"].tokens) if search_tokens else None,
     )
+    _print(found)
+    if output is not None:
+        write_samples(output, found)
+        typer.echo(f"all texts: {output / 'samples.md'}")
+
+
+def _print(found: "WrittenSamples") -> None:
+    from zhgpt.cli.table import print_table
+    from zhgpt.report.written_samples import HEAD
+
     rows = found.table()
     if rows:
         print_table(HEAD, rows)
     for sentence in found.sentences():
         typer.echo(sentence)
-    if output is not None:
-        write_samples(output, found)
-        typer.echo(f"all texts: {output / 'samples.md'}")
 
 
 def read_prompts(path: Path) -> list[str]:
