@@ -130,8 +130,11 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
             process.step()
         rounds: list[Round] = []
         while len(rounds) < MOST_ROUNDS * repeats:
-            rounds.append({name: _mean([process.step() for _ in range(steps)]) for name, process in processes.items()})
-            if len(rounds) >= repeats and baselines_spread(rounds[-repeats:], baselines) <= SPREAD_ALLOWED:
+            turns = {one: _mean([process.step() for _ in range(steps)]) for one, process in processes.items()}
+            rounds.append(turns)
+            spread = baselines_spread(rounds[-repeats:], baselines)
+            print(f"{name}: round {len(rounds)}, baselines spread {100 * spread:.1f} %", file=sys.stderr)
+            if len(rounds) >= repeats and spread <= SPREAD_ALLOWED:
                 break
     quiet = quietest(rounds, repeats, baselines)
 

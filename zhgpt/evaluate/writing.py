@@ -117,8 +117,9 @@ def held_out_texts(
         if tokenizer.end_of_text_id in document:
             document = document[: document.index(tokenizer.end_of_text_id)]
         begin = _line_inside(document, tokenizer, tokens) if inside else 0
-        # A place that no line begins at may lie within a character's bytes.
-        texts.append(tokenizer.decode(document[begin : begin + tokens]).lstrip("\ufffd"))
+        text = tokenizer.decode(document[begin : begin + tokens])
+        # A place inside that no line begins at may lie within a character's bytes.
+        texts.append(text.lstrip("\ufffd") if begin else text)
     return texts
 
 
