@@ -1,12 +1,16 @@
 """Who a process is, as each launcher tells it."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from zhgpt.distributed import environment
 from zhgpt.distributed.environment import (
+    PORTS,
     first_slurm_host,
+    free_port,
     keep_inductor_results,
     read_rank_environment,
     read_slurm_host_place,
@@ -138,3 +142,27 @@ def test_what_torch_compile_made_outlives_a_restart(monkeypatch: pytest.MonkeyPa
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "zhgpt" / "inductor")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
     assert keep_inductor_results() == tmp_path / "mine"
+
+
+def test_a_free_port_is_none_that_the_kernel_gives_to_connections() -> None:
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if given.exists():
+        assert not set(PORTS) & set(range(*map(int, given.read_text().split())))
+    assert free_port() in PORTS
+    assert len({free_port() for _ in range(50)}) > 40  # two starts at once seldom choose alike
+    assert {slurm_port(str(job), str(step)) for job in (1, 2_000_000) for step in range(7)} <= set(PORTS)
+
+
+def test_a_port_in_use_is_never_the_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(environment, "PORTS", range(port, port + 100))
+        assert port not in {free_port() for _ in range(100)}
+
+
+def test_no_free_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(environment, "PORTS", range(port, port + 1))
+        with pytest.raises(SettingError, match="no free port"):
+            free_port()

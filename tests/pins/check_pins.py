@@ -9,7 +9,6 @@ Real processes over gloo at tiny size, each with a time-out. Exit code 0: every 
 import importlib.metadata
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import launcher_probes
+
+from zhgpt.distributed.environment import free_port
 
 HERE = Path(__file__).resolve().parent
 RANK_SECONDS = 240.0
@@ -142,10 +143,12 @@ MUST_NOT_APPEAR = Quirk(
 def run_ranks(group: str, ranks: int, folder: Path) -> dict[str, bool | str]:
     """Starts engine_probes.py once a rank and returns what it wrote; one entry named after the group if it wrote nothing."""
     result = folder / f"{group}.json"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "DS_ACCELERATOR": "cpu"}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(ranks),
+        "DS_ACCELERATOR": "cpu",
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, str(HERE / "engine_probes.py"), group, str(folder), str(result)],

@@ -8,19 +8,12 @@ import importlib
 import os
 import pickle
 import signal
-import socket
 import struct
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Any
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_rank(request: dict[str, Any], rank: int, port: int) -> None:
@@ -66,9 +59,8 @@ def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
-def serve(request: dict[str, Any]) -> list[int | None]:
+def serve(request: dict[str, Any], port: int) -> list[int | None]:
     """Forks the ranks and waits; returns exit codes (negative: signal; None: killed at the time-out)."""
-    port = free_port()
     pids = []
     for rank in range(request["world_size"]):
         pid = os.fork()
@@ -113,13 +105,14 @@ def main() -> None:
     import zhgpt.cli.rank
     import zhgpt.train.pretrain
     import zhgpt.train.sinks.tensorboard  # noqa: F401
+    from zhgpt.distributed.environment import free_port
 
     while True:
         header = channel_in.read(8)
         if len(header) < 8:
             return
         request = pickle.loads(channel_in.read(struct.unpack("<Q", header)[0]))
-        answer = pickle.dumps(serve(request))
+        answer = pickle.dumps(serve(request, free_port()))
         channel_out.write(struct.pack("<Q", len(answer)) + answer)
         channel_out.flush()
 

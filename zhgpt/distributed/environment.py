@@ -5,6 +5,7 @@ variables of their own; :func:`read_rank_environment` turns any of them into one
 """
 
 import os
+import random
 import re
 import socket
 from collections.abc import Mapping
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zhgpt.errors import SettingError
+
+PORTS = range(20000, 32000)
+"""Ports that ranks meet at. Linux gives outgoing connections those from 32768 up (``ip_local_port_range``): one of them may
+be a connection's by the time a rank has imported torch and listens."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ def first_slurm_host(nodelist: str) -> str:
 
 
 def slurm_port(job_id: str, step_id: str = "0") -> int:
-    """A port in 20000..39999 that differs between neighbouring jobs and is the same on every host of one."""
-    return 20000 + (int(job_id) * 7 + int(step_id)) % 20000
+    """One of PORTS that differs between neighbouring jobs and is the same on every host of one."""
+    return PORTS[(int(job_id) * 7 + int(step_id)) % len(PORTS)]
 
 
 def read_rank_environment(environ: Mapping[str, str] | None = None) -> RankEnvironment:
@@ -150,10 +155,23 @@ def read_slurm_job(environ: Mapping[str, str] | None = None) -> SlurmJob | None:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One of PORTS that nobody listens on now, chosen at random so that two starts at once seldom choose alike.
+
+    Raises:
+        SettingError: every one that was tried is in use.
+    """
+    tried = random.SystemRandom().sample(PORTS, min(100, len(PORTS)))  # its own source: ranks seed the common one alike
+    for port in tried:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise SettingError(
+        f"no free port for the ranks to meet at: {len(tried)} of {PORTS.start} to {PORTS.stop - 1} were tried and each is"
+        " in use; name one with --master_port"
+    )
 
 
 def child_environment(
