@@ -5,6 +5,7 @@ It is the last file of a build to appear, so a dataset without a valid one is no
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
@@ -269,10 +270,13 @@ def load_manifest(prefix: str | Path) -> Manifest:
 def recorded_path(tokenizer: str | Path, prefix: str | Path) -> str:
     """The tokenizer's path in the manifest of PREFIX.
 
-    Relative to the dataset's folder if the tokenizer lies below it, so that both can move together; else as given.
+    Relative to the dataset's folder, so that both can move together and any working directory finds it; absolute where it was
+    given so and lies outside that folder.
     """
     folder, path = Path(prefix).parent.resolve(), Path(tokenizer).resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else Path(tokenizer).as_posix()
+    if Path(tokenizer).is_absolute() and not path.is_relative_to(folder):
+        return Path(tokenizer).as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _why_missing(prefix: str | Path, path: Path) -> str:

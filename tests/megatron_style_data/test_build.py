@@ -1,5 +1,6 @@
 """What a build makes: every document once, in order, held out by its text, the same bytes however it is done."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,3 +141,14 @@ def test_texts_much_longer_than_a_batch_are_encoded_whole(
     tokenizer, dataset = load_tokenizer(settings.tokenizer), IndexedDataset.open(settings.output)
     assert tokenizer.decode(dataset.document(1)[:-1].tolist()) == "长" * 5000
     assert np.diff(dataset.document_starts(0, 4)).min() >= 2
+
+
+def test_a_tokenizer_named_from_the_working_directory_is_found_from_any_other(
+    settings: BuildSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(settings.tokenizer, tmp_path / "tokenizer")
+    monkeypatch.chdir(tmp_path)
+    manifest = build(replace(settings, tokenizer="tokenizer", output=Path("sets/zh"))).manifest
+    assert manifest.tokenizer.path == "../tokenizer"
+    monkeypatch.chdir("/")
+    assert manifest.tokenizer_path(tmp_path / "sets/zh").samefile(tmp_path / "tokenizer")
