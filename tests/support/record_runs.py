@@ -99,6 +99,8 @@ FAILING: dict[str, tuple[str, ...]] = {
 _DEMO = ("data.train=demo8k", "evaluate.samples=64")
 HEALTHY["healthy_demo"] = (*_DEMO, "evaluate.every_steps=200")
 FAILING["failing_demo"] = (*_DEMO, "optim.learning_rate=2e-5")
+HEALTHY["healthy_muon_demo"] = ("evaluate.every_steps=200",)
+"""configs/demo.yaml as it is, to its end, on two ranks."""
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
 STOP_AT = {"healthy_resumed": 150, "failing_update": 120, "healthy_demo": 431, "failing_demo": 460}
 """Steps after which a run is stopped by a signal; all but the demo's are started again."""
@@ -184,7 +186,8 @@ def zhgpt(*words: object) -> None:
 
 def settings(name: str) -> tuple[str, ...]:
     """All overrides of a run's recipe."""
-    return (*(DEMO_WAS if name.endswith("_demo") else ()), *RUNS[name])
+    was = name.endswith("_demo") and name != "healthy_muon_demo"
+    return (*(DEMO_WAS if was else ()), *RUNS[name])
 
 
 def write_recipe(name: str, folder: Path) -> Path:
@@ -240,15 +243,16 @@ def train(folder: Path, names: list[str]) -> None:
                 f"run.name={name}",
                 *settings(name),
             ]
-            options: dict[str, Any] = {"world_size": 1, "timeout": 3000.0, "cwd": folder}
+            ranks_of_it = 2 if name == "healthy_muon_demo" else 1
+            options: dict[str, Any] = {"world_size": ranks_of_it, "timeout": 3000.0, "cwd": folder}
             if name in STOP_AT:
                 moment = Moment("zhgpt.train.loop:train_step", STOP_AT[name], 0, after=True)
                 ranks.run("faults:train_and_signal", argv, moment, signal.SIGTERM, **options)
-            if name.endswith("_demo"):
+            if name in STOP_AT and name.endswith("_demo"):
                 continue
             hook, *arguments = HOOKS.get(name, ("train",))
             argv += RESUMED_WITH.get(name, ())
-            (outcome,) = ranks.run(f"faults:{hook}", argv, *arguments, **options)
+            outcome = ranks.run(f"faults:{hook}", argv, *arguments, **options)[0]
             print(name, outcome.code, outcome.output.strip().splitlines()[-1:], flush=True)
     finally:
         ranks.close()
