@@ -65,7 +65,9 @@ def test_the_demo_ends_within_its_band_and_lies_somewhat_above_it_while_its_rate
     run = read_run(run_folder(tmp_path, whole, "healthy_muon_demo"))
     expected = expected_of(run)
     assert expected is not None
-    held_out = {record["step"]: record["valid_bits_per_byte"] for record in run.records if "valid_bits_per_byte" in record}
+    held_out = {
+        record["step"]: record["valid_bits_per_byte"] for record in run.records if "valid_bits_per_byte" in record
+    }
     assert list(held_out) == [200, 400, 600, 800]
     for step, value in held_out.items():
         nearest = min(range(len(expected.steps)), key=lambda place: abs(expected.steps[place] - step))
