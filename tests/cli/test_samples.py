@@ -8,9 +8,11 @@ import torch
 from click.testing import CliRunner, Result
 from tiny import Tiny
 
+from megatron_style_data.tokenizer import load_tokenizer
 from zhgpt.cli.main import load_command
 from zhgpt.config.schema import ModelSection
 from zhgpt.errors import BadDataError, MissingInputError, StorageError, UserError
+from zhgpt.evaluate.writing import held_out_passages, writing_of
 from zhgpt.export.generate import GenerationSettings, generate_text, load_for_generation
 from zhgpt.export.hf import export_hf
 from zhgpt.model.initialise import initialise_weights
@@ -33,8 +35,9 @@ def exported(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_hf(module.state_dict(), model, tiny.tokenizer, out).path
 
 
-def run(tiny: Tiny, exported: Path, prompts: Path, *words: str) -> Result:
-    arguments = ["--model", str(exported), "--prompts", str(prompts), "--data", str(tiny.prefix)]
+def run(tiny: Tiny, exported: Path, prompts: Path | None, *words: str) -> Result:
+    arguments = ["--model", str(exported), "--data", str(tiny.prefix)]
+    arguments += [] if prompts is None else ["--prompts", str(prompts)]
     return CliRunner().invoke(load_command("samples"), [*arguments, "--max-new-tokens", "60", *words])
 
 
@@ -71,6 +74,25 @@ def test_held_out_text_begins_where_it_is_told(tiny: Tiny, exported: Path, promp
         found.append(summary)
     assert found[0]["written"] == found[1]["written"]
     assert found[0]["held_out"] != found[1]["held_out"]
+
+
+def test_without_prompts_held_out_passages_are_continued_and_compared_with_themselves(
+    tiny: Tiny, exported: Path, tmp_path: Path
+) -> None:
+    result = run(tiny, exported, None, "--output", str(tmp_path / "out"), "--passages", "3", "--prompt-tokens", "9")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert summary["settings"]["prompt-tokens"] == 9
+    tokenizer = load_tokenizer(tiny.tokenizer)
+    passages = held_out_passages(tiny.prefix, tokenizer, 3, 9, 60)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [line["prompt"] for line in lines] == [one.prompt for one in passages]
+    held_out = writing_of([one.continuation for one in passages])
+    assert held_out is not None
+    assert summary["held_out"]["measures"] == pytest.approx(held_out.measures)
+    nothing = problem(run(tiny, exported, None, "--prompt-tokens", "1000000"))
+    assert isinstance(nothing, BadDataError)
+    assert "no held-out document is longer than the 1000000 tokens of a prompt; ask for fewer" in str(nothing)
 
 
 def problem(result: Result) -> UserError:

@@ -10,7 +10,7 @@ from megatron_style_data.errors import BadDataError
 from megatron_style_data.inspection import dataset_tokenizer
 from megatron_style_data.manifest import TokenizerRecord, load_manifest
 from zhgpt.evaluate.text_statistics import text_statistics
-from zhgpt.evaluate.writing import MEASURES, Comparison, compare, held_out_texts, writing_of
+from zhgpt.evaluate.writing import MEASURES, Comparison, compare, held_out_passages, held_out_texts, writing_of
 
 PROSE = "却说曹操引军追赶，玄德大败而走，正行之间，前面一彪军马拦住去路。"
 QUOTES = "“”" * 20
@@ -78,6 +78,25 @@ def test_inside_a_document_held_out_text_begins_with_a_line_of_its_middle(tiny: 
     assert found[2] != "玄德曰：" * 20, "a document of one line is cut"
     assert found[2] in texts[2], "it begins in the middle, and in no character's middle"
     assert found[3] == last, "a document that is not long enough is taken whole"
+
+
+def test_a_passage_is_cut_between_characters_and_put_together_is_the_text(tiny: Tiny, tmp_path: Path) -> None:
+    recorded: TokenizerRecord = load_manifest(tiny.prefix).tokenizer
+    tokenizer = dataset_tokenizer(tiny.prefix, load_manifest(tiny.prefix), None)
+    end = tokenizer.end_of_text_id
+    rare = "龘靐齉爩" * 8  # each of several tokens of bytes
+    ids = tokenizer.encode_batch([rare, "玄德曰：\n" * 9, "善"])
+    documents = [[5, end], *([*one, end] for one in ids)]
+    write_dataset(tmp_path / "d", documents, splits={"train": 1, "valid": 3}, tokenizer=recorded, end_of_text_id=end)
+    assert len(ids[0]) > 2 * len(rare)
+    for tokens in range(3, 12):
+        first, second = held_out_passages(tmp_path / "d", tokenizer, 3, tokens, 10_000)
+        assert first.prompt + first.continuation == rare
+        assert set(first.prompt) <= set(rare)
+        assert (second.prompt + second.continuation)[:5] == "玄德曰：\n"
+    (inside, *_) = held_out_passages(tmp_path / "d", tokenizer, 1, 8, 8, inside=True)
+    assert inside.prompt
+    assert set(inside.prompt) <= set(rare), "it begins in no character's middle"
 
 
 def test_a_dataset_without_held_out_text_is_named(tiny: Tiny, tmp_path: Path) -> None:

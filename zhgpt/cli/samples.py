@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[Path, typer.Option(help="An exported model's folder, or a run's (its newest checkpoint).")],
-    prompts: Annotated[Path, typer.Option(help="A file with a prompt a line, such as configs/prompts/zh_64.txt.")],
     data: Annotated[
         Path,
         typer.Option(help="PREFIX of the dataset it was trained on: held-out text to compare with, copies to find."),
     ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with a prompt a line, such as configs/prompts/zh_64.txt [default: how held-out passages begin; "
+            "texts are compared with how those go on]."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="A new folder for all texts and numbers.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of a text at most.")] = 150,
     temperature: Annotated[float, typer.Option(help="Of the drawn texts.")] = 1.0,
@@ -31,6 +37,10 @@ def command(
         Literal["beginning", "inside"],
         typer.Option(help="Where in a document held-out text begins; inside: where prompts are no beginnings."),
     ] = "beginning",
+    passages: Annotated[int, typer.Option(min=1, help="Without --prompts: held-out passages, one a document.")] = 64,
+    prompt_tokens: Annotated[
+        int, typer.Option(min=1, help="Without --prompts: tokens of each that are the prompt.")
+    ] = 16,
     search_tokens: Annotated[
         int,
         typer.Option(min=0, help="Tokens of training text that copies are looked for in, evenly spread; 0: none."),
@@ -42,14 +52,14 @@ def command(
     """
     if output is not None and output.exists():
         raise StorageError(f"{output}: exists already; choose another output or remove it first.")
-    lines = read_prompts(prompts)
+    lines = None if prompts is None else read_prompts(prompts)
 
     from transformers.utils import logging
 
     from megatron_style_data.inspection import dataset_tokenizer
     from megatron_style_data.manifest import load_manifest
     from zhgpt.evaluate.memorisation import training_passages
-    from zhgpt.evaluate.writing import Writing, held_out_texts, writing_of
+    from zhgpt.evaluate.writing import Writing, held_out_passages, held_out_texts, writing_of
     from zhgpt.export.generate import GenerationSettings, exported_folder, generate_text, load_for_generation
     from zhgpt.report.written_samples import Sample, WrittenSamples, write_samples
 
@@ -57,7 +67,13 @@ def command(
     drawn.check()
     manifest = load_manifest(data)
     loaded = dataset_tokenizer(data, manifest, tokenizer)
-    held_out = held_out_texts(data, loaded, 8 * len(lines), max_new_tokens, inside=held_out_from == "inside")
+    inside, begun_as = held_out_from == "inside", {}
+    if lines is None:
+        chosen = held_out_passages(data, loaded, passages, prompt_tokens, max_new_tokens, inside=inside)
+        lines, held_out = [one.prompt for one in chosen], [one.continuation for one in chosen]
+        begun_as = {"prompt-tokens": prompt_tokens}
+    else:
+        held_out = held_out_texts(data, loaded, 8 * len(lines), max_new_tokens, inside=inside)
     logging.disable_progress_bar()
     with exported_folder(model) as folder:
         writer = load_for_generation(folder)
@@ -84,6 +100,7 @@ def command(
             "max-new-tokens": max_new_tokens,
             "seed": f"{seed} and on",
             "held-out-from": held_out_from,
+            **begun_as,
         },
         numbers_of([sample.text for sample in samples]),
         numbers_of([sample.greedy for sample in samples]),

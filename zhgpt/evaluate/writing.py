@@ -1,6 +1,6 @@
 """What a model writes beside held-out text of the same length: variety, repetition, punctuation, and what is copied."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -8,6 +8,7 @@ from statistics import fmean
 from megatron_style_data.manifest import check_tokenizer
 from megatron_style_data.samples import open_split
 from megatron_style_data.tokenizer.protocol import Tokenizer
+from zhgpt.errors import BadDataError
 from zhgpt.evaluate.memorisation import copied_share
 from zhgpt.evaluate.text_statistics import text_statistics
 
@@ -42,6 +43,14 @@ class Writing:
     characters: float
     measures: dict[str, float]
     copied_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Held-out text in two: what a model is given, and how it goes on."""
+
+    prompt: str
+    continuation: str
 
 
 @dataclass(frozen=True)
@@ -108,19 +117,57 @@ def held_out_texts(
         MissingInputError: no finished dataset there.
         BadDataError: another tokenizer's dataset, or no valid split.
     """
-    dataset, manifest, split = open_split(prefix, "valid")
-    check_tokenizer(manifest, tokenizer)
-    most = min(count, split.documents)
     texts = []
-    for number in range(most):
-        document = dataset.document(split.first_document + number * split.documents // most).tolist()
-        if tokenizer.end_of_text_id in document:
-            document = document[: document.index(tokenizer.end_of_text_id)]
+    for document in _held_out_documents(prefix, tokenizer, count):
         begin = _line_inside(document, tokenizer, tokens) if inside else 0
         text = tokenizer.decode(document[begin : begin + tokens])
         # A place inside that no line begins at may lie within a character's bytes.
         texts.append(text.lstrip("\ufffd") if begin else text)
     return texts
+
+
+def held_out_passages(
+    prefix: str | Path, tokenizer: Tokenizer, count: int, prompt_tokens: int, tokens: int, *, inside: bool = False
+) -> list[Passage]:
+    """Passages of as many held-out documents, to be continued by a model: like is compared with like.
+
+    Args:
+        prefix, tokenizer, count, inside: see :func:`held_out_texts`.
+        prompt_tokens: given to the model; a character that they cut in two is left to the continuation.
+        tokens: of the continuation at most.
+
+    Raises:
+        MissingInputError: no finished dataset there.
+        BadDataError: another tokenizer's dataset, no valid split, or no document is longer than the prompt.
+    """
+    passages = []
+    for document in _held_out_documents(prefix, tokenizer, count):
+        if len(document) <= prompt_tokens:
+            continue
+        begin = _line_inside(document, tokenizer, prompt_tokens + tokens) if inside else 0
+        taken = document[begin : begin + prompt_tokens + tokens]
+        prompt = tokenizer.decode(taken[:prompt_tokens]).rstrip("\ufffd")
+        text = tokenizer.decode(taken)
+        if prompt.strip("\ufffd"):
+            passages.append(Passage(prompt.lstrip("\ufffd"), text[len(prompt) :]))
+    if not passages:
+        raise BadDataError(
+            f"{prefix}: no held-out document is longer than the {prompt_tokens} tokens of a prompt; ask for fewer "
+            "--prompt-tokens, or give --prompts."
+        )
+    return passages
+
+
+def _held_out_documents(prefix: str | Path, tokenizer: Tokenizer, count: int) -> Iterator[list[int]]:
+    """The ids of documents spread evenly over the valid split, each without its end-of-text token."""
+    dataset, manifest, split = open_split(prefix, "valid")
+    check_tokenizer(manifest, tokenizer)
+    most = min(count, split.documents)
+    for number in range(most):
+        document = dataset.document(split.first_document + number * split.documents // most).tolist()
+        if tokenizer.end_of_text_id in document:
+            document = document[: document.index(tokenizer.end_of_text_id)]
+        yield document
 
 
 def _line_inside(document: list[int], tokenizer: Tokenizer, tokens: int) -> int:
