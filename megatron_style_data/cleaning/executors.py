@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,18 @@ def submit_to_slurm(stages: list[tuple[str, PipelineStep, int, int]], settings: 
 def _run_one(step: PipelineStep, tasks: int, number: int, logs: Path) -> None:
     logger.disable("datatrove")  # its log of every task on stderr; errors come as exceptions
     # The step itself knows what is done, so that completions of another try are not taken for it.
-    LocalPipelineExecutor(
-        pipeline=[step],
+    executor = LocalPipelineExecutor(
+        pipeline=[deepcopy(step)],
         tasks=tasks,
         workers=1,
         logging_dir=str(logs),
         skip_completed=False,
         local_tasks=1,
         local_rank_offset=number,
-    ).run()
+    )
+    # run() would start a multiprocessing manager for each task, which outlives a process that is killed.
+    executor.save_executor_as_json()
+    executor._run_for_rank(number)
 
 
 def _end_with_parent() -> None:

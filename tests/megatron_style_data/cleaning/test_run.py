@@ -181,7 +181,11 @@ def test_a_cleaning_that_is_killed_goes_on_and_leaves_no_process(
     command = [sys.executable, "-c", main, "corpus", "clean", str(recipe_file), "--workers", "2", "--output"]
     done = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    with subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL) as running:
+    mark = f"STARTED_BY_THIS_TEST={tmp_path}"  # every process that it starts has it, too
+    killed = [*command, str(tmp_path / "killed")]
+    with subprocess.Popen(
+        killed, stdout=subprocess.DEVNULL, env={**os.environ, mark.split("=")[0]: str(tmp_path)}
+    ) as running:
         records = tmp_path / "killed" / "unfinished" / "clean"
         deadline = time.monotonic() + 60
         while not (records.is_dir() and any(records.glob("0*.json"))):
@@ -190,7 +194,7 @@ def test_a_cleaning_that_is_killed_goes_on_and_leaves_no_process(
         running.send_signal(signal.SIGKILL)
     assert not (tmp_path / "killed" / "corpus.json").exists()
     deadline = time.monotonic() + 30
-    while _processes_with(str(tmp_path / "killed")):
+    while _processes_with(mark):
         assert time.monotonic() < deadline, "a process was left behind"
         time.sleep(0.2)
     again = subprocess.run(
@@ -201,15 +205,17 @@ def test_a_cleaning_that_is_killed_goes_on_and_leaves_no_process(
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 
 
-def _processes_with(words: str) -> list[str]:
+def _processes_with(variable: str) -> list[int]:
+    """Processes with this in their environment, as they were started."""
     found = []
     for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
+        if process.name.isdigit():
             try:
-                files = [os.readlink(file) for file in (process / "fd").iterdir()]
+                environment = (process / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            found += [file for file in files if words in file]
+            if variable.encode() in environment:
+                found.append(int(process.name))
     return found
 
 
