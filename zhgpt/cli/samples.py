@@ -9,7 +9,8 @@ import typer
 from zhgpt.errors import BadDataError, MissingInputError, StorageError
 
 if TYPE_CHECKING:
-    from zhgpt.report.written_samples import WrittenSamples
+    from zhgpt.export.generate import GenerationSettings, LoadedModel
+    from zhgpt.report.written_samples import Sample, WrittenSamples
 
 
 def command(
@@ -60,8 +61,8 @@ def command(
     from megatron_style_data.manifest import load_manifest
     from zhgpt.evaluate.memorisation import training_passages
     from zhgpt.evaluate.writing import Writing, held_out_passages, held_out_texts, writing_of
-    from zhgpt.export.generate import GenerationSettings, exported_folder, generate_text, load_for_generation
-    from zhgpt.report.written_samples import Sample, WrittenSamples, write_samples
+    from zhgpt.export.generate import GenerationSettings, exported_folder, load_for_generation
+    from zhgpt.report.written_samples import WrittenSamples, write_samples
 
     drawn = GenerationSettings(max_new_tokens, temperature=temperature, top_k=0, top_p=top_p, seed=seed)
     drawn.check()
@@ -78,16 +79,7 @@ def command(
     with exported_folder(model) as folder:
         writer = load_for_generation(folder)
 
-    samples = []
-    for number, prompt in enumerate(lines):
-        settings = replace(drawn, seed=seed + number)
-        text, greedy = (
-            generate_text(writer, prompt, one, lambda piece: None).removeprefix(prompt)
-            for one in (settings, replace(settings, greedy=True))
-        )
-        samples.append(Sample(prompt, settings.seed, text, greedy))
-        if (number + 1) % 8 == 0 or number + 1 == len(lines):
-            typer.echo(f"wrote {number + 1} of {len(lines)}", err=True)
+    samples = _written_at(lines, writer, drawn)
 
     def numbers_of(texts: list[str]) -> Writing | None:
         return writing_of(texts, training_passages([str(data)], loaded, search_tokens) if search_tokens else None)
@@ -111,6 +103,24 @@ def command(
     if output is not None:
         write_samples(output, found)
         typer.echo(f"all texts: {output / 'samples.md'}")
+
+
+def _written_at(lines: list[str], writer: "LoadedModel", drawn: "GenerationSettings") -> "list[Sample]":
+    """A drawn and a greedy text for each prompt, with a line of progress after every eight."""
+    from zhgpt.export.generate import generate_text
+    from zhgpt.report.written_samples import Sample
+
+    samples = []
+    for number, prompt in enumerate(lines):
+        settings = replace(drawn, seed=drawn.seed + number)
+        text, greedy = (
+            generate_text(writer, prompt, one, lambda piece: None).removeprefix(prompt)
+            for one in (settings, replace(settings, greedy=True))
+        )
+        samples.append(Sample(prompt, settings.seed, text, greedy))
+        if (number + 1) % 8 == 0 or number + 1 == len(lines):
+            typer.echo(f"wrote {number + 1} of {len(lines)}", err=True)
+    return samples
 
 
 def _print(found: "WrittenSamples") -> None:
