@@ -145,9 +145,7 @@ def test_what_torch_compile_made_outlives_a_restart(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_free_port_is_none_that_the_kernel_gives_to_connections() -> None:
-    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    if given.exists():
-        assert not set(PORTS) & set(range(*map(int, given.read_text().split())))
+    assert PORTS.stop <= 32768, "where Linux begins, unless ip_local_port_range says otherwise"
     assert free_port() in PORTS
     assert len({free_port() for _ in range(50)}) > 40  # two starts at once seldom choose alike
     assert {slurm_port(str(job), str(step)) for job in (1, 2_000_000) for step in range(7)} <= set(PORTS)
@@ -164,5 +162,5 @@ def test_no_free_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(environment, "PORTS", range(port, port + 1))
-        with pytest.raises(SettingError, match="no free port"):
+        with pytest.raises(SettingError, match=r"no free port .* name a free one: zhgpt pretrain --master-port"):
             free_port()

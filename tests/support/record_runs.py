@@ -106,11 +106,12 @@ STOP_AT = {"healthy_resumed": 150, "failing_update": 120, "healthy_demo": 431, "
 """Steps after which a run is stopped by a signal; all but the demo's are started again."""
 RESUMED_WITH = {"failing_update": ("optim.learning_rate=8e-3",)}
 """What else is set when a stopped run is started again."""
+OLD_DEMOS = ("healthy_demo", "failing_demo")
 DEMO_WAS = (
     *("optim.name=adamw", "schedule.warmup_steps=100", "train.steps=1600", "train.global_batch_tokens=1024"),
     *("train.micro_batch_size=2", "checkpoint.every_steps=400"),
 )
-"""Settings of configs/demo.yaml when the runs were recorded."""
+"""Settings of configs/demo.yaml when OLD_DEMOS were recorded."""
 HOOKS: dict[str, tuple[Any, ...]] = {
     "calibrate_loader": ("train_on_a_slow_disk", 2.0),
     "failing_loader": ("train_on_a_slow_disk", 2.5),
@@ -186,8 +187,7 @@ def zhgpt(*words: object) -> None:
 
 def settings(name: str) -> tuple[str, ...]:
     """All overrides of a run's recipe."""
-    was = name.endswith("_demo") and name != "healthy_muon_demo"
-    return (*(DEMO_WAS if was else ()), *RUNS[name])
+    return (*(DEMO_WAS if name in OLD_DEMOS else ()), *RUNS[name])
 
 
 def write_recipe(name: str, folder: Path) -> Path:
@@ -248,7 +248,7 @@ def train(folder: Path, names: list[str]) -> None:
             if name in STOP_AT:
                 moment = Moment("zhgpt.train.loop:train_step", STOP_AT[name], 0, after=True)
                 ranks.run("faults:train_and_signal", argv, moment, signal.SIGTERM, **options)
-            if name in STOP_AT and name.endswith("_demo"):
+            if name in OLD_DEMOS:
                 continue
             hook, *arguments = HOOKS.get(name, ("train",))
             argv += RESUMED_WITH.get(name, ())

@@ -170,7 +170,7 @@ def free_port() -> int:
             return port
     raise SettingError(
         f"no free port for the ranks to meet at: {len(tried)} of {PORTS.start} to {PORTS.stop - 1} were tried and each is"
-        " in use; name one with --master_port"
+        " in use; name a free one: zhgpt pretrain --master-port, deepspeed --master_port, or MASTER_PORT"
     )
 
 
