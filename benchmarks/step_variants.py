@@ -90,8 +90,11 @@ def module_of(work: Work, *, compile_blocks: bool = False) -> CausalLM:
 def transformers_step(work: Work, *, compiled: bool) -> Step:
     """GPT2LMHeadModel with its own loss and fused AdamW.
 
-    In bf16 the weights and Adam's moments are bf16 too: no fp32 masters, which is less work than ours.
+    In bf16 the weights and Adam's moments are bf16 too: no fp32 masters, which is less work than ours. Its memory is kept as
+    ours is: on malloc as it is the pages of the logits come from the system anew in each step, at a cost that changes by the
+    minute on a virtual machine.
     """
+    keep_freed_memory("cpu")
     config = GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=SEQUENCE,
