@@ -56,11 +56,11 @@ Han characters of three bytes, the modern corpus has English, code and markup of
 Steps of a model (`model_step`, `model_step_124m`, `engine`): MFU counts attention over the full square, as the PaLM paper
 does, while half of it is masked; the peak is that of a product of 1,536 × 1,536 matrices in the same rounds. The engine has
 fp32 masters, fp32 accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less
-work. Each variant has a process of its own, and keeps what it frees as our runs do (`zhgpt/distributed/memory.py`): on malloc as it
-is, transformers asks the system for the pages of its logits in each step, and scatters with what they cost. In rows of 2026-11-28
-it still does, and is slower for it. A run is one to four steps. Rounds go on, up to four times the number of runs, until in as many
-in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are none the quietest
-count, and a row whose baseline differs by more is void.
+work. Each variant has a process of its own, and keeps what it frees as our runs do (`zhgpt/distributed/memory.py`): on malloc
+as it is, transformers asks the system for the pages of its logits in each step, and scatters with what they cost. In rows of
+2026-11-28 it still does, and is slower for it. A run is one to four steps. Rounds go on, up to four times the number of runs,
+until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are none
+the quietest count, and a row whose baseline differs by more is void.
 """
 
 
