@@ -59,8 +59,8 @@ fp32 masters, fp32 accumulation and clipping; transformers' model in bf16 has bf
 work. Each variant has a process of its own, and keeps what it frees as our runs do (`zhgpt/distributed/memory.py`): on malloc
 as it is, transformers asks the system for the pages of its logits in each step, and scatters with what they cost. In rows of
 2026-11-28 it still does, and is slower for it. A run is one to four steps. Rounds go on, up to four times the number of runs,
-until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are none
-the quietest count, and a row whose baseline differs by more is void.
+until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are
+none the quietest count, and a row whose baseline differs by more is void.
 """
 
 
