@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--source", default="", help="documents whose source begins so [default: all]")
     parser.add_argument("--most-documents", type=int, default=4, help="that may share a window [default: 4]")
     arguments = parser.parse_args()
+    if not arguments.corpus.is_file():
+        parser.error(f"{arguments.corpus}: no such file")
     found = (
         sentence_lines(document.text)
         for document in read_corpus(expand_inputs([str(arguments.corpus)]), ReadOptions(), ReadCounters())
@@ -79,6 +81,11 @@ def main() -> None:
     )
     texts = ["\n".join(lines) for lines in without_shared_lines(found, arguments.most_documents)]
     stayed = [text for text in texts if len(text) >= FEWEST_CHARACTERS]
+    if not stayed:
+        parser.error(
+            f"{arguments.corpus}: of {len(texts)} documents whose source begins with {arguments.source!r} none keeps "
+            f"{FEWEST_CHARACTERS} characters; name another --source, or more --most-documents"
+        )
     atomic_write_text(
         arguments.output, "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in stayed)
     )

@@ -47,3 +47,17 @@ def test_only_the_source_that_was_asked_for_is_written(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "1 of 2 documents" in ran.stdout
     assert [json.loads(line)["text"] for line in target.read_text(encoding="utf-8").splitlines()] == [long.strip()]
+
+
+def test_no_text_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    corpus, target = tmp_path / "corpus.jsonl", tmp_path / "statutes.jsonl"
+    corpus.write_text(json.dumps({"text": SHORT, "source": "laws"}) + "\n", encoding="utf-8")
+    for given, said in (
+        (corpus, "1 documents whose source begins with 'laws'"),
+        (tmp_path / "other.jsonl", "no such file"),
+    ):
+        command = [sys.executable, "-m", "benchmarks.prose_text", str(given), str(target), "--source", "laws"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 2
+        assert said in ran.stderr
+    assert not target.exists()
