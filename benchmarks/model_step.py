@@ -3,10 +3,12 @@
 Each variant lives in a process of its own (``python -m benchmarks.model_step VARIANT CASE``) with one thread, and takes a step
 whenever it is told to; the variants of a case take turns. So does a large matrix product: MFU is against that. A turn is
 several steps, so that what one step happens to meet (page faults, a timer) does not decide. On a machine that is not one's
-own alone the rounds go on until so many in a row are quiet: those count, for all variants alike.
+own alone the rounds go on until so many in a row are quiet: those count, for all variants alike. What all rounds say, each
+against its own baseline, stands beside: an interval that is meant to hold where no rounds are quiet.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -62,7 +64,8 @@ def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
         name: of the case.
         measured: ``tokens`` of a step, ``flops_per_token``, ``peak_flops`` (a second, of a matrix product),
             ``cpu_seconds`` and ``wall_seconds`` (of a step: variant -> one number a turn), ``first_seconds`` (variant ->
-            seconds of the first step, with compilation), ``rounds`` (how many were run to find the quiet ones that are given).
+            seconds of the first step, with compilation), ``all_cpu_seconds`` (as ``cpu_seconds``, of all rounds that were
+            run to find the quiet ones).
     """
     variants = list(measured["cpu_seconds"])  # type: ignore[call-overload]
     if name.startswith("engine"):
@@ -95,10 +98,11 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
     notes.append(f"peak {peak / 1e9:.0f} GFLOP/s")
     if "compiled" in ours + baseline:
         notes.append(f"first steps {first[ours]:.0f} and {first[baseline]:.0f} s")  # type: ignore[index]
-    notes.append(
-        f"baseline spread {100 * spread:.1f} %, {measured['rounds']} rounds"
-        + ("; **void**" if spread > SPREAD_ALLOWED else "")
-    )
+    rounds = measured["all_cpu_seconds"]
+    ratios = [base / own for base, own in zip(rounds[baseline], rounds[ours], strict=True)]  # type: ignore[index]
+    low, high = median_between(ratios)
+    notes.append(f"ratio within all {len(ratios)} rounds {low:.2f} to {high:.2f}")
+    notes.append(f"baseline spread {100 * spread:.1f} %" + ("; **void**" if spread > SPREAD_ALLOWED else ""))
     return Comparison(
         f"{name}: step of {tokens:,.0f} tokens, {ours}" + ("" if name.startswith("engine") else ", ZeRO-1"),
         baseline,
@@ -148,7 +152,7 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
         "wall_seconds": times("wall_seconds"),
         # Seconds of wall time: compilers are processes of their own.
         "first_seconds": {variant: first[variant]["wall_seconds"] for variant in variants},
-        "rounds": len(rounds),
+        "all_cpu_seconds": {variant: [turns[variant]["cpu_seconds"] for turns in rounds] for variant in variants},
     }
 
 
@@ -166,6 +170,19 @@ def baselines_spread(rounds: Sequence[Round], baselines: Sequence[str]) -> float
 def spread_of(runs: Sequence[float]) -> float:
     """By how much the slowest is above the fastest, as a share of it."""
     return max(runs) / min(runs) - 1
+
+
+def median_between(values: Sequence[float]) -> tuple[float, float]:
+    """Between which of the values the median lies with 95 %, whatever their distribution; below six values, all of them.
+
+    Each is as likely below the median as above it, so how many are below is binomial.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, skipped = 0.0, 0
+    while skipped < count // 2 and (outside := outside + math.comb(count, skipped) / 2**count) <= 0.025:
+        skipped += 1
+    at = max(skipped - 1, 0)
+    return ordered[at], ordered[count - 1 - at]
 
 
 def _mean(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:

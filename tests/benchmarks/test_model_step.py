@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.model_step import CASES, quietest, rows_of
+from benchmarks.model_step import CASES, median_between, quietest, rows_of
 
 
 def measured(**seconds: list[float]) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def measured(**seconds: list[float]) -> dict[str, Any]:
         "cpu_seconds": names,
         "wall_seconds": names,
         "first_seconds": dict.fromkeys(names, 7.0),
-        "rounds": 9,
+        "all_cpu_seconds": names,
     }
 
 
@@ -24,7 +24,7 @@ def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> N
     )
     eager, compiled, both = rows_of("6 × 384, bf16", runs)
     assert (eager.ratio, compiled.ratio, both.ratio) == (1.25, 1.0, 1.25)
-    assert eager.notes == "MFU 50 % against 40 %; peak 400 GFLOP/s; baseline spread 0.0 %, 9 rounds"
+    assert eager.notes == "MFU 50 % against 40 %; peak 400 GFLOP/s; ratio within all 3 rounds 0.42 to 1.39; baseline spread 0.0 %"
     assert (eager.at_least, compiled.at_least, both.at_least) == ("1.15; 60 % MFU", "1.0", "")
     assert "first steps 7 and 7 s" in both.notes
 
@@ -37,7 +37,7 @@ def test_overheads_are_shown_against_the_plain_loop() -> None:
 
 def test_a_baseline_that_varies_makes_its_row_void() -> None:
     rows = rows_of("engine, one micro-step", measured(plain_loop=[2.0, 2.2], **{"ZeRO-1": [2.1, 2.1]}))
-    assert rows[0].notes.endswith("baseline spread 10.0 %, 9 rounds; **void**")
+    assert rows[0].notes.endswith("baseline spread 10.0 %; **void**")
 
 
 def test_the_rounds_that_count_are_the_quietest_for_the_baselines() -> None:
@@ -45,6 +45,14 @@ def test_the_rounds_that_count_are_the_quietest_for_the_baselines() -> None:
     rounds = [{"plain loop": {"cpu_seconds": base}, "ZeRO-1": {"cpu_seconds": ours}} for base, ours in seconds]
     assert quietest(rounds, 3, ["plain loop"]) == rounds[2:5], "whatever the other variant met in them"
     assert quietest(rounds, 3, ["plain loop", "ZeRO-1"]) == rounds[1:4], "of two that are equal the later"
+
+
+def test_all_rounds_say_between_what_the_ratio_lies() -> None:
+    numbers = [float(number) for number in range(1, 29)]
+    assert median_between(numbers) == (9.0, 20.0), "28 tosses of a coin: less than 9 heads or tails in 3.6 % of cases"
+    assert median_between(numbers[:6]) == (1.0, 6.0)
+    assert median_between([2.0, 1.0, 3.0]) == (1.0, 3.0), "too few for 95 %"
+    assert median_between([4.0]) == (4.0, 4.0)
 
 
 def test_every_case_repeats_at_least_five_times() -> None:
