@@ -24,7 +24,10 @@ def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> N
     )
     eager, compiled, both = rows_of("6 × 384, bf16", runs)
     assert (eager.ratio, compiled.ratio, both.ratio) == (1.25, 1.0, 1.25)
-    assert eager.notes == "MFU 50 % against 40 %; peak 400 GFLOP/s; ratio within all 3 rounds 0.42 to 1.39; baseline spread 0.0 %"
+    assert (
+        eager.notes
+        == "MFU 50 % against 40 %; peak 400 GFLOP/s; ratio within all 3 rounds 0.42 to 1.39; baseline spread 0.0 %"
+    )
     assert (eager.at_least, compiled.at_least, both.at_least) == ("1.15; 60 % MFU", "1.0", "")
     assert "first steps 7 and 7 s" in both.notes
 
