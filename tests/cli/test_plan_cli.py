@@ -15,6 +15,7 @@ from zhgpt.cli.plan import app
 from zhgpt.config.loading import load_run_config
 from zhgpt.errors import StorageError, UserError
 from zhgpt.plan.gpus import Gpu
+from zhgpt.plan.scaling_curve import unigram_of_the_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 DIARY = ("train.steps=297", "optim.learning_rate=2e-5", "schedule.warmup_steps=10", "train.global_batch_tokens=524288")
@@ -63,6 +64,34 @@ def test_where_everything_would_fail_that_is_said_in_place_of_a_proposal() -> No
     assert values["no_proposal"].startswith("no plan would not fail: the text is too little")
     assert "what would not fail" not in plan(*words)
     assert "没有不会失败的方案：语料太少" in plan(*words, "--language", "zh")
+
+
+def test_a_proposal_that_would_fail_is_an_error_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no plan would not fail: the text is too little"):
+        plan("--hours", 4, "--text-gb", 2e-5)
+    with pytest.raises(UserError, match="没有不会失败的方案：语料太少"):
+        plan("--hours", 4, "--text-gb", 2e-5, "--language", "zh")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_assumed_and_estimated_is_said_in_chinese_too() -> None:
+    words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--num-nodes", 2, "--language", "zh")
+    said, values = plan(*words), as_json(*words)
+    assert "estimate: 没有在这种 GPU（L20）上实测过训练" in said
+    assert values["estimate"] in said
+    assert values["assumed"] in said
+    assert "语料足够读一遍（--text-gb）；主机之间为 infiniband-200" in values["assumed"]
+
+
+def test_far_beyond_the_runs_there_is_a_band_and_no_number() -> None:
+    far = as_json("--config", ROOT / "configs/qwen3_300m.yaml")["bits_per_byte"]
+    assert far["bits_per_byte"] is None
+    assert far["low"] < far["high"]
+    near = as_json("--config", ROOT / "configs/demo.yaml", "--vocab-size", 8192)["bits_per_byte"]
+    assert near["low"] < near["bits_per_byte"] < near["high"]
 
 
 def test_the_same_in_chinese() -> None:
@@ -201,6 +230,17 @@ def test_several_hosts_are_predicted_with_memory_cost_and_days() -> None:
     assert values["batch"]["data_parallel_size"] == 16
 
 
+def test_the_link_between_hosts_is_named_and_where_nobody_said_it_that_too() -> None:
+    words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--num-nodes", 2, "--gpus-per-node", 8, "--text-gb", 60)
+    taken, said = as_json(*words), as_json(*words, "--interconnect", "ethernet-10")
+    assert (taken["interconnect"], said["interconnect"]) == ("infiniband-200", "ethernet-10")
+    assert "infiniband-200 between hosts (--interconnect)" in taken["assumed"]
+    assert "between hosts" not in said["assumed"]
+    assert said["seconds"] > taken["seconds"]
+    assert "on 2 hosts, infiniband-200 between them" in plan(*words)
+    assert as_json("--config", ROOT / "configs/qwen3_300m.yaml")["interconnect"] is None
+
+
 def test_a_plan_that_does_not_fit_is_an_answer_and_no_error() -> None:
     values = as_json("--config", ROOT / "configs/qwen3_1b3.yaml", "--gpu", "4090", "train.micro_batch_size=8")
     assert values["memory"]["fits"] is False
@@ -213,6 +253,17 @@ def test_the_dataset_says_how_many_tokens_and_ids_there_are(tiny: Tiny) -> None:
     manifest = json.loads(tiny.prefix.with_name("tiny.meta.json").read_text())
     assert values["assumed"] is None
     assert values["epochs"] == pytest.approx(8 * 8 * 32 / manifest["splits"]["train"]["tokens"])
+    line = manifest["floor"]["unigram_bits_per_byte"]
+    assert values["bits_per_byte"]["unigram_ratio"] == pytest.approx(line / unigram_of_the_runs())
+
+
+def test_bits_per_byte_are_said_for_the_text_that_is_read_and_without_one_for_the_runs_own(tiny: Tiny) -> None:
+    read = plan("--config", tiny.recipe(), "--gpu", "L20", "train.steps=100")
+    assert "; on other text than theirs: its unigram line is" in read
+    assert "(prose: 4.7M, 3,000 steps, statutes alone)" in read
+    unread = plan("--config", ROOT / "configs/demo.yaml", "--gpu", "L20", "--vocab-size", 8192)
+    assert ", on text like theirs (unigram line 2.79)" in unread
+    assert "error on other text" not in unread
 
 
 def test_this_machines_cpu_is_measured() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from zhgpt.config.fits import batch_tokens_for, learning_rate_for
-from zhgpt.plan.gpus import GPUS, INTERCONNECTS, Cluster, Gpu
+from zhgpt.plan.gpus import GPUS, Cluster, Gpu
 from zhgpt.plan.memory import CUDA_CONTEXT_BYTES
 from zhgpt.plan.predict import Text, Wishes
 from zhgpt.plan.proposal_words import asking_for
@@ -19,7 +19,7 @@ def proposal(
     tokens_per_parameter: float = 20,
 ) -> Proposal:  # fmt: skip
     text = Text(text_gb * 1e9 / 4.5, 32_000)
-    cluster = Cluster(GPUS[gpu], nodes, count, INTERCONNECTS[link])
+    cluster = Cluster(GPUS[gpu], nodes, count, link)
     return propose("planned", cluster, hours, text, Wishes(hours), tokens_per_parameter=tokens_per_parameter)
 
 

@@ -12,7 +12,10 @@ from zhgpt.plan.scaling_curve import (
     expect,
     fit_curve,
     largest,
+    load_other_runs,
     load_runs,
+    miss_on_other_texts,
+    unigram_of_the_runs,
     with_little_text,
     worth_of,
     worth_of_parameters,
@@ -51,6 +54,25 @@ def test_near_the_runs_the_band_is_their_error_and_far_from_them_it_is_marked() 
     assert far.extrapolated == pytest.approx(2 * FAR)
     assert far.high - far.low > near.high - near.low
     assert far.low < far.bits_per_byte < far.high
+
+
+def test_another_text_costs_what_its_unigram_line_says_within_what_the_curve_missed_there() -> None:
+    ours, line = expect(2e6, 1e6), unigram_of_the_runs()
+    alike, other = expect(2e6, 1e6, None, line * 1.01), expect(2e6, 1e6, None, line * 0.7)
+    assert (ours.unigram_ratio, ours.is_on_other_text, alike.is_on_other_text) == (None, False, False)
+    assert other.is_on_other_text
+    assert other.bits_per_byte == pytest.approx(0.7 * ours.bits_per_byte)
+    assert alike.high / alike.low == pytest.approx(ours.high / ours.low)
+    assert other.high / other.bits_per_byte == other.bits_per_byte / other.low == pytest.approx(miss_on_other_texts())
+
+
+def test_the_band_on_another_text_holds_all_runs_of_ours_on_other_texts() -> None:
+    assert len(load_other_runs()) >= 2
+    for other in load_other_runs():
+        said = expect(other.run.parameters, other.run.tokens, other.unique_tokens, other.unigram_bits_per_byte)
+        assert said.low <= other.run.bits_per_byte * (1 + 1e-9)
+        assert said.high >= other.run.bits_per_byte
+        assert (1 + other.error) * other.run.bits_per_byte == pytest.approx(said.bits_per_byte)
 
 
 def test_repeated_tokens_count_less_and_less() -> None:

@@ -165,15 +165,19 @@ def _predict(asked: Asked, config_path: Path, deepspeed_config: Path, overrides:
 
 
 def _propose(asked: Asked) -> None:
-    """Propose a recipe, write it, and print its prediction."""
+    """Propose a recipe, write it, and print its prediction.
+
+    Raises:
+        NothingToPropose: even the best that the hours and the text allow would fail; nothing is written.
+    """
     from megatron_style_data.atomic import atomic_write_text
     from zhgpt.cli.plan_tables import print_json, print_proposal
     from zhgpt.config.advice import TOKENS_PER_PARAMETER
     from zhgpt.plan.document import recipe_text
     from zhgpt.plan.predict import Wishes
-    from zhgpt.plan.propose import propose
+    from zhgpt.plan.propose import NothingToPropose, propose
     from zhgpt.plan.text import text_of
-    from zhgpt.plan.words import check_language
+    from zhgpt.plan.words import check_language, instead_sentence, would_do
 
     assert asked.hours is not None
     language = check_language(asked.language)
@@ -188,6 +192,8 @@ def _propose(asked: Asked) -> None:
         Wishes(asked.hours, asked.price),
         tokens_per_parameter=asked.tokens_per_parameter or TOKENS_PER_PARAMETER,
     )
+    if not would_do(proposal):
+        raise NothingToPropose(instead_sentence(proposal).text(language))
     atomic_write_text(recipe, recipe_text(proposal, command_of(cluster, asked, recipe)))
     if asked.as_json:
         print_json(proposal.prediction, proposal, recipe, language)

@@ -129,7 +129,7 @@ def cluster_of(place: Place, precision: str) -> "Cluster":
     Raises:
         SettingError: no such GPU or link, or options that say it twice.
     """
-    from zhgpt.plan.gpus import DEFAULT_INTERCONNECT, Cluster, find_gpu, find_interconnect
+    from zhgpt.plan.gpus import DEFAULT_INTERCONNECT, Cluster, check_interconnect, find_gpu
 
     if place.num_gpus is not None and (place.gpus_per_node is not None or place.num_nodes > 1):
         raise SettingError("--num-gpus counts the GPUs of one host; with --num-nodes write --gpus-per-node")
@@ -143,4 +143,5 @@ def cluster_of(place: Place, precision: str) -> "Cluster":
         found = replace(found, memory_bytes=found.memory_bytes / count)
     else:
         found = find_gpu(place.gpu)
-    return Cluster(found, place.num_nodes, count, find_interconnect(place.interconnect or DEFAULT_INTERCONNECT))
+    link = DEFAULT_INTERCONNECT if place.interconnect is None else check_interconnect(place.interconnect)
+    return Cluster(found, place.num_nodes, count, link, place.num_nodes > 1 and place.interconnect is None)

@@ -24,7 +24,7 @@ def print_prediction(
     from zhgpt.plan.words import instead_sentence, verdict, warnings_in
 
     warnings, said = warnings_in(prediction, language), verdict(prediction).text(language)
-    _print_run(prediction)
+    _print_run(prediction, language)
     _print_memory(prediction)
     _print_time(prediction)
     _print_quality(prediction)
@@ -78,13 +78,14 @@ def _print_notes(proposal: "Proposal | NothingToPropose", language: "Language") 
             typer.echo(note.text(language))
 
 
-def _print_run(prediction: "Prediction") -> None:
+def _print_run(prediction: "Prediction", language: "Language") -> None:
     """Which run on what, and what was assumed."""
     from zhgpt.config.description import describe_batch, describe_experts, describe_model, describe_options
     from zhgpt.config.quantities import count_text
+    from zhgpt.plan.words import assumptions
 
     cluster, config, count = prediction.cluster, prediction.config, prediction.count
-    hosts = "" if cluster.nodes == 1 else f" on {cluster.nodes} hosts"
+    hosts = "" if cluster.nodes == 1 else f" on {cluster.nodes} hosts, {cluster.interconnect} between them"
     typer.echo(
         f"{config.run.name} on {cluster.world_size} x {cluster.gpu.name}{hosts}: ZeRO-{prediction.layout.stage}, "
         f"{config.train.precision}"
@@ -102,9 +103,9 @@ def _print_run(prediction: "Prediction") -> None:
     )
     typer.echo(f"  {describe_batch(prediction.batch)}")
     if prediction.estimate:
-        typer.echo(f"  estimate: {prediction.estimate}")
-    if prediction.text.assumed:
-        typer.echo(f"  assumed: {prediction.text.assumed}")
+        typer.echo(f"  estimate: {prediction.estimate.text(language)}")
+    if assumed := assumptions(prediction, language):
+        typer.echo(f"  assumed: {assumed}")
 
 
 def _print_memory(prediction: "Prediction") -> None:
@@ -164,21 +165,30 @@ def _steps_text(prediction: "Prediction") -> str:
 def _print_quality(prediction: "Prediction") -> None:
     """Tokens a parameter, passes, and bits per byte."""
     from zhgpt.config.quantities import share_text
-    from zhgpt.plan.scaling_curve import error_on_left_out
+    from zhgpt.plan.scaling_curve import error_on_left_out, load_other_runs, unigram_of_the_runs
     from zhgpt.plan.words import rate_cannot_train
 
     expectation, epochs = prediction.expectation, prediction.epochs
-    typer.echo(f"  {'tokens a parameter':<21} {prediction.tokens_per_parameter:.3g}")
+    facts = [("tokens a parameter", f"{prediction.tokens_per_parameter:.3g}")]
     if epochs is not None:
-        typer.echo(f"  {'passes over the text':<21} {epochs:.2g}")
-    band = f"{expectation.low:.2f} to {expectation.high:.2f}"
+        facts.append(("passes over the text", f"{epochs:.2g}"))
     if rate_cannot_train(prediction):
-        said = "none to expect: our runs had a learning rate for pretraining"
-    elif expectation.extrapolated is None:
-        said = f"{expectation.bits_per_byte:.2f} ({band})"
+        facts.append(("bits per byte", "none to expect: our runs had a learning rate for pretraining"))
     else:
-        said = f"{band}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
-    typer.echo(f"  {'bits per byte':<21} {said}")
-    if not rate_cannot_train(prediction):
+        said = f"{expectation.low:.2f} to {expectation.high:.2f}"
+        if expectation.extrapolated is None:
+            said = f"{expectation.bits_per_byte:.2f} ({said})"
+        else:
+            said = f"{said}, extrapolated {expectation.extrapolated:.0f} times beyond our runs"
+        if expectation.unigram_ratio is None:
+            said += f", on text like theirs (unigram line {unigram_of_the_runs():.2f})"
+        elif expectation.is_on_other_text:
+            said += f"; on other text than theirs: its unigram line is {expectation.unigram_ratio:.2f} times theirs"
         run, error = error_on_left_out()
-        typer.echo(f"  {'error of their curve':<21} {share_text(error)} at the run left out of its fit ({run.name})")
+        facts.append(("bits per byte", said))
+        facts.append(("error of their curve", f"{share_text(error)} at the run left out of its fit ({run.name})"))
+        if expectation.is_on_other_text:
+            errors = ", ".join(f"{share_text(other.error)} ({other.run.name})" for other in load_other_runs())
+            facts.append(("error on other text", errors))
+    for name, value in facts:
+        typer.echo(f"  {name:<21} {value}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from megatron_style_data.atomic import atomic_write_json
 from zhgpt.config.schema import ModelSection
-from zhgpt.plan.gpus import GPUS, INTERCONNECTS, Cluster
+from zhgpt.plan.gpus import GPUS, Cluster
 from zhgpt.plan.memory import Layout
 from zhgpt.plan.step_time import Constants, predict_step
 
@@ -110,7 +110,7 @@ def model_of(point: Point) -> ModelSection:
 def predicted_rate(point: Point, constants: Constants) -> float:
     """Tokens a second and GPU that the model gives for a row."""
     nodes = point.gpus // point.gpus_per_node
-    cluster = Cluster(GPUS[point.gpu], nodes, point.gpus_per_node, INTERCONNECTS["infiniband-1600"])
+    cluster = Cluster(GPUS[point.gpu], nodes, point.gpus_per_node, "infiniband-1600")
     layout = Layout(point.stage, "bf16", point.gpus, accumulation=point.accumulation, zero={"overlap_comm": True})
     step = predict_step(model_of(point), layout, cluster, point.micro_batch_size, point.sequence_length, constants)
     return point.accumulation * point.micro_batch_size * point.sequence_length / step.total

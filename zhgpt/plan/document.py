@@ -14,8 +14,16 @@ from zhgpt.errors import SettingError
 from zhgpt.plan.predict import Prediction
 from zhgpt.plan.proposal_words import notes_on
 from zhgpt.plan.propose import Proposal
-from zhgpt.plan.scaling_curve import error_on_left_out
-from zhgpt.plan.words import Language, proposal_sentence, rate_cannot_train, sentences, verdict, warnings_in
+from zhgpt.plan.scaling_curve import Expectation, error_on_left_out
+from zhgpt.plan.words import (
+    Language,
+    assumptions,
+    proposal_sentence,
+    rate_cannot_train,
+    sentences,
+    verdict,
+    warnings_in,
+)
 
 
 def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
@@ -25,8 +33,9 @@ def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
         "gpu": cluster.gpu.name,
         "nodes": cluster.nodes,
         "gpus_per_node": cluster.gpus_per_node,
-        "estimate": prediction.estimate,
-        "assumed": prediction.text.assumed or None,
+        "interconnect": cluster.interconnect if cluster.nodes > 1 else None,
+        "estimate": None if prediction.estimate is None else prediction.estimate.text(language),
+        "assumed": assumptions(prediction, language) or None,
         "model": {
             "parameters": prediction.count.total,
             "active_parameters": prediction.count.active,
@@ -53,12 +62,18 @@ def as_values(prediction: Prediction, language: Language) -> dict[str, Any]:
         "money": prediction.money,
         "tokens_per_parameter": prediction.tokens_per_parameter,
         "epochs": prediction.epochs,
-        "bits_per_byte": None if rate_cannot_train(prediction) else asdict(prediction.expectation),
+        "bits_per_byte": None if rate_cannot_train(prediction) else _expectation_values(prediction.expectation),
         "curve_error_on_left_out_run": error_on_left_out()[1],
         "warnings": warnings_in(prediction, language),
         "warning_kinds": [sentence.kind for sentence in sentences(prediction)],
         "verdict": {"kind": verdict(prediction).kind, "text": verdict(prediction).text(language)},
     }
+
+
+def _expectation_values(expectation: Expectation) -> dict[str, Any]:
+    """The band, and the curve's own number where it is one to go by."""
+    values = asdict(expectation)
+    return values if expectation.extrapolated is None else {**values, "bits_per_byte": None}
 
 
 def proposal_values(proposal: Proposal, recipe: str | None, language: Language) -> dict[str, Any]:

@@ -82,13 +82,20 @@ class Cluster:
         gpu: of each rank.
         nodes: hosts.
         gpus_per_node: ranks a host.
-        interconnect_bandwidth: bytes a second between hosts.
+        interconnect: between hosts, of INTERCONNECTS.
+        is_interconnect_assumed: nobody said that it is this one, and there is more than one host.
     """
 
     gpu: Gpu
     nodes: int = 1
     gpus_per_node: int = 1
-    interconnect_bandwidth: float = INTERCONNECTS[DEFAULT_INTERCONNECT]
+    interconnect: str = DEFAULT_INTERCONNECT
+    is_interconnect_assumed: bool = False
+
+    @property
+    def interconnect_bandwidth(self) -> float:
+        """Bytes a second between hosts."""
+        return INTERCONNECTS[self.interconnect]
 
     @property
     def world_size(self) -> int:
@@ -116,8 +123,8 @@ def find_gpu(name: str) -> Gpu:
     return found
 
 
-def find_interconnect(name: str) -> float:
-    """Bytes a second between hosts.
+def check_interconnect(name: str) -> str:
+    """The name of a link between hosts.
 
     Raises:
         SettingError: no such link; the sentence lists them.
@@ -126,4 +133,4 @@ def find_interconnect(name: str) -> float:
         raise SettingError(
             f"--interconnect {name}: not one of {', '.join(INTERCONNECTS)} (Gbit/s of all adapters of a host together)"
         )
-    return INTERCONNECTS[name]
+    return name

@@ -35,12 +35,14 @@ class Text:
     Attributes:
         tokens: of its train split; None: not known, taken as enough.
         vocab_size: of its tokenizer.
-        assumed: which of these were not read from a dataset, in words; empty: none.
+        assumed: which of these were not read from a dataset.
+        unigram_bits_per_byte: the dataset's unigram line; None: no dataset says it.
     """
 
     tokens: float | None
     vocab_size: int
-    assumed: str = ""
+    assumed: tuple[Sentence, ...] = ()
+    unigram_bits_per_byte: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +137,27 @@ class Prediction:
         return None if self.text.tokens is None else self.batch.total_tokens / self.text.tokens
 
     @property
-    def estimate(self) -> str | None:
+    def estimate(self) -> Sentence | None:
         """Why the times are an estimate; None where training rows of this device were measured."""
-        if self.cluster.gpu.name == "cpu":
-            return "the constants were fitted to GPUs; of this CPU only matrix product and memory were measured"
-        if not self.cluster.gpu.trained:
-            return f"no training on this GPU ({self.cluster.gpu.name}) was measured; its times come from the rows of other GPUs"
+        gpu = self.cluster.gpu
+        if gpu.name == "cpu":
+            return Sentence(
+                "cpu",
+                "the constants were fitted to GPUs; of this CPU only matrix product and memory were measured",
+                "常数是按 GPU 拟合的；这台机器的 CPU 只测了矩阵乘法和内存",
+            )
+        if not gpu.trained:
+            return Sentence(
+                "untrained",
+                f"no training on this GPU ({gpu.name}) was measured; its times come from the rows of other GPUs",
+                f"没有在这种 GPU（{gpu.name}）上实测过训练；时间由其他 GPU 的数据推算",
+            )
         if self.model.moe is not None:
-            return "no mixture of experts was measured; sorting tokens and uneven experts cost time that is not counted"
+            return Sentence(
+                "mixture",
+                "no mixture of experts was measured; sorting tokens and uneven experts cost time that is not counted",
+                "没有实测过混合专家模型；token 的分派和专家负载不均所费的时间没有计入",
+            )
         return None
 
 
@@ -187,7 +202,7 @@ def predict(
         memory=plan_memory(model, layout, batch.micro_batch_size, batch.sequence_length, reserve=accelerator == "cuda"),
         step=predict_step(model, layout, cluster, batch.micro_batch_size, batch.sequence_length, constants),
         stages=stage_times(model, layout, cluster, batch, branch_step(config) or 0, constants),
-        expectation=expect(count.active, batch.total_tokens, text.tokens),
+        expectation=expect(count.active, batch.total_tokens, text.tokens, text.unigram_bits_per_byte),
         advice=(),
     )
     return replace(prediction, advice=tuple(_advice(prediction, accelerator)))

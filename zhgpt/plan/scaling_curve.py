@@ -7,6 +7,9 @@ much is owed to parameters and how much to tokens, so that proportion is taken f
 Tokens that are read again count less and less, as Muennighoff et al. 2023 (arXiv 2305.16264) found: R repeats of U tokens
 are worth U (1 + 15.4 (1 - exp(-R / 15.4))).
 
+Another text costs more or less at any size: the curve is taken to it by the ratio of the two unigram lines. How far that was
+off at runs that were trained on other texts is in scaling_runs.json too, and is the band there: two texts so far.
+
 Beyond ten times the runs' parameters or tokens the number is an extrapolation and says so, with a band: what other readings
 of the same runs give there, and Hoffmann's own loss, in nats a token, taken over without a run of ours.
 
@@ -21,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 RUNS = Path(__file__).parent / "scaling_runs.json"
 
@@ -57,6 +61,8 @@ EXCESS_WORTH = 5.3
 """Muennighoff et al. 2023, the same of parameters: as multiples of those that the new tokens feed, 20 a parameter."""
 FAR = 10.0
 """Beyond this factor in parameters or tokens a number is an extrapolation."""
+SAME_TEXT = 0.05
+"""A unigram line within this share of the runs' is taken for that of their text, or of one like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,28 @@ class Run:
     parameters: int
     tokens: int
     bits_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """One finished training on another text than that of the runs.
+
+    Attributes:
+        run: as it was.
+        unique_tokens: of its text; where it trained on more, it read some again.
+        unigram_bits_per_byte: its text's unigram line.
+    """
+
+    run: Run
+    unique_tokens: int
+    unigram_bits_per_byte: float
+
+    @property
+    def error(self) -> float:
+        """By which share of its bits per byte the curve, taken to its text, is off."""
+        worth = worth_of(self.run.tokens, self.unique_tokens)
+        taken_to = self.unigram_bits_per_byte / unigram_of_the_runs()
+        return taken_to * committed_curves()[0].at(self.run.parameters, worth) / self.run.bits_per_byte - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +125,41 @@ class Expectation:
         bits_per_byte: of the curve.
         low, high: of the band.
         extrapolated: how far beyond the runs, as a factor; None within ten times of them.
+        unigram_ratio: of this text's unigram line to that of the runs' text, which is in the numbers; None: not known, and the
+            numbers are for text like that of the runs.
     """
 
     bits_per_byte: float
     low: float
     high: float
     extrapolated: float | None
+    unigram_ratio: float | None = None
+
+    @property
+    def is_on_other_text(self) -> bool:
+        """Whether the unigram line says that the text is not like that of the runs."""
+        return self.unigram_ratio is not None and abs(self.unigram_ratio - 1) > SAME_TEXT
 
 
 def load_runs(path: Path = RUNS) -> list[Run]:
     """The runs as they are committed."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    return [Run(row["name"], row["parameters"], row["tokens"], row["bits_per_byte"]) for row in rows]
+    return [_run_of(row) for row in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+
+
+def _run_of(row: dict[str, Any]) -> Run:
+    return Run(row["name"], row["parameters"], row["tokens"], row["bits_per_byte"])
+
+
+def load_other_runs(path: Path = RUNS) -> list[OtherRun]:
+    """Our finished runs on other texts; no curve is fitted to them."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["other_texts"]
+    return [OtherRun(_run_of(row), row["unique_tokens"], row["unigram_bits_per_byte"]) for row in rows]
+
+
+@cache
+def miss_on_other_texts() -> float:
+    """The largest factor, at least 1, between the curve and the end of a run on another text, in either direction."""
+    return max(max(1 + other.error, 1 / (1 + other.error)) for other in load_other_runs())
 
 
 def unigram_of_the_runs(path: Path = RUNS) -> float:
@@ -188,22 +239,28 @@ def with_little_text(parameters: float, tokens: float, unique_tokens: float | No
     return committed_curves()[0].at(*worth)
 
 
-def expect(parameters: float, tokens: float, unique_tokens: float | None = None) -> Expectation:
-    """Bits per byte to expect, on text like that of the runs.
+def expect(
+    parameters: float, tokens: float, unique_tokens: float | None = None, unigram_bits_per_byte: float | None = None
+) -> Expectation:
+    """Bits per byte to expect.
 
     Args:
         parameters: of the model; of a mixture those a token passes.
         tokens: that it trains on.
         unique_tokens: of the text; None: as many as are trained on.
+        unigram_bits_per_byte: the text's unigram line; None: not known, and text like that of the runs is taken.
     """
     curve, others, error, most_parameters, most_tokens = committed_curves()
     worth = worth_of(tokens, unique_tokens)
     value = curve.at(parameters, worth)
     factor = max(parameters / most_parameters, tokens / most_tokens)
-    if factor <= FAR:
-        return Expectation(value, value * (1 - error), value * (1 + error), None)
-    values = [other.at(parameters, worth) for other in others]
-    return Expectation(value, min(*values, value) * (1 - error), max(*values, value) * (1 + error), factor)
+    values = [value] if factor <= FAR else [value, *(other.at(parameters, worth) for other in others)]
+    low, high = min(values) * (1 - error), max(values) * (1 + error)
+    ratio = None if unigram_bits_per_byte is None else unigram_bits_per_byte / unigram_of_the_runs()
+    if ratio is not None and abs(ratio - 1) > SAME_TEXT:
+        low, high = min(low, value / miss_on_other_texts()), max(high, value * miss_on_other_texts())
+    taken_to = ratio or 1.0
+    return Expectation(taken_to * value, taken_to * low, taken_to * high, factor if factor > FAR else None, ratio)
 
 
 def main() -> None:
@@ -224,6 +281,12 @@ def main() -> None:
         print(
             f"| {run.name}{note} | {run.parameters:,} | {run.tokens:,} | {run.bits_per_byte:.4f} | {value:.4f} | "
             f"{100 * (value / run.bits_per_byte - 1):+.1f} % |"
+        )
+    for other in load_other_runs():
+        run, value = other.run, other.run.bits_per_byte * (1 + other.error)
+        print(
+            f"| {run.name} (other text) | {run.parameters:,} | {run.tokens:,} | {run.bits_per_byte:.4f} | {value:.4f} | "
+            f"{100 * other.error:+.1f} % |"
         )
 
 

@@ -28,6 +28,17 @@ def warnings_in(prediction: Prediction, language: Language) -> list[str]:
     return [said.text(language) for said in sentences(prediction)]
 
 
+def assumptions(prediction: Prediction, language: Language) -> str:
+    """What no dataset and no option said, in one line; empty: nothing."""
+    said = [one.text(language) for one in prediction.text.assumed]
+    if prediction.cluster.is_interconnect_assumed:
+        link = prediction.cluster.interconnect
+        said.append(
+            {"en": f"{link} between hosts (--interconnect)", "zh": f"主机之间为 {link}（--interconnect）"}[language]
+        )
+    return ("；" if language == "zh" else " and ").join(said)
+
+
 def is_doomed(prediction: Prediction) -> bool:
     """Whether the run will learn next to nothing."""
     return why_it_fails(prediction) is not None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from zhgpt.health.history import facts_of
-from zhgpt.plan.scaling_curve import expect, unigram_of_the_runs
+from zhgpt.plan.scaling_curve import expect
 from zhgpt.report.drawing import Expected
 from zhgpt.report.recorded_run import RecordedRun, number_at
 
@@ -15,9 +15,6 @@ _FEWEST_TOKENS = 1e5
 def expected_of(run: RecordedRun) -> Expected | None:
     """Bits per byte by step, for a run that had ended there; None where size, tokens or the unigram line are not recorded.
 
-    Another text than that of the planner's runs costs more or less at any size: the curve is taken to it by the ratio of the
-    two unigram lines.
-
     Args:
         run: with its environment.json.
     """
@@ -26,14 +23,13 @@ def expected_of(run: RecordedRun) -> Expected | None:
     unigram = number_at(run.environment, "floor.unigram_bits_per_byte")
     if facts.parameters is None or unigram is None or not tokens or tokens[-1] <= _FEWEST_TOKENS:
         return None
-    to_this_text = unigram / unigram_of_the_runs()
     chosen = np.geomspace(_FEWEST_TOKENS, tokens[-1], _POINTS)
-    values = [expect(facts.parameters, float(count), facts.train_tokens) for count in chosen]
+    values = [expect(facts.parameters, float(count), facts.train_tokens, unigram) for count in chosen]
     return Expected(
         np.interp(chosen, tokens, steps).round().astype(int).tolist(),
-        [to_this_text * value.bits_per_byte for value in values],
-        [to_this_text * value.low for value in values],
-        [to_this_text * value.high for value in values],
+        [value.bits_per_byte for value in values],
+        [value.low for value in values],
+        [value.high for value in values],
         values[-1].extrapolated,
     )
 
