@@ -85,6 +85,43 @@ def test_results_hold_every_run_unrounded(reported: MadeUp) -> None:
     assert results[-1]["valid_bits_per_byte"] == ""
 
 
+def test_datasets_have_columns_and_a_table_of_their_own(made_up: Make) -> None:
+    made = made_up([planned("base"), planned("moe")], seeds=(1, 2))
+    for seed in (1, 2):
+        bits = {"valid_bits_per_byte/law": 1.0 + seed / 10, "valid_bits_per_byte/talk": 3.0}
+        made.run(f"base-seed{seed}", {10: 2.0}, **bits)
+    made.run("moe-seed1", {10: 1.9}, **{"valid_bits_per_byte/law": 0.9, "valid_bits_per_byte/talk": 3.25})
+    write_ablation_report(made.folder, made.plan)
+    page = text(made, "report.md")
+    assert "| variant | law | Δ law | talk | Δ talk |\n" in page
+    assert "| base | 1.1500 ± 0.6353 | baseline | 3.0000 ± 0.0000 | baseline |\n" in page
+    assert "| moe | 0.9000 | -0.2000 | 3.2500 | +0.2500 |\n" in page
+    assert "By dataset: bits per byte at the end of the runs" in page
+    assert '<td class="digits">-0.2000</td>' in text(made, "report.html")
+    found = [(row["valid_bits_per_byte/law"], row["valid_bits_per_byte/talk"]) for row in rows(made, "results.csv")]
+    assert found == [("1.1", "3.0"), ("0.9", "3.25"), ("1.2", "3.0"), ("", "")]
+
+
+def test_a_dataset_that_a_run_has_not_is_left_empty(made_up: Make) -> None:
+    made = made_up([planned("base"), planned("moe")], seeds=(1,))
+    made.run("base-seed1", {10: 2.0}, **{"valid_bits_per_byte/law": 1.0, "valid_bits_per_byte/talk": float("nan")})
+    made.run("moe-seed1", {10: 1.9}, **{"valid_bits_per_byte/talk": 3.0, "valid_bits_per_byte/prose": 2.0})
+    write_ablation_report(made.folder, made.plan)
+    page = text(made, "report.md")
+    assert "| variant | law | Δ law | talk | Δ talk | prose | Δ prose |\n" in page
+    assert "| base | 1.0000 | baseline | – | baseline | – | baseline |\n" in page
+    assert "| moe | – | – | 3.0000 | – | 2.0000 | – |\n" in page
+    assert [row["valid_bits_per_byte/talk"] for row in rows(made, "results.csv")] == ["", "3.0"]
+
+
+def test_one_dataset_needs_no_table(made_up: Make) -> None:
+    made = made_up([planned("base")], seeds=(1,))
+    made.run("base-seed1", {10: 2.0}, **{"valid_bits_per_byte/law": 2.0})
+    write_ablation_report(made.folder, made.plan)
+    assert not any("By dataset" in text(made, name) for name in ("report.md", "report.html"))
+    assert rows(made, "results.csv")[0]["valid_bits_per_byte/law"] == "2.0"
+
+
 def test_comparisons_and_curves_are_there_as_numbers(reported: MadeUp) -> None:
     found = rows(reported, "comparisons.csv")
     assert [(row["variant"], row["held_equal"], row["outcome"]) for row in found] == [

@@ -53,6 +53,7 @@ def test_every_prompt_is_continued_with_its_own_seed_and_measured(
 ) -> None:
     result = run(tiny, exported, prompts, "--output", str(tmp_path / "out"), "--seed", "7")
     assert result.exit_code == 0, result.output
+    assert "texts counted" in result.output
     assert "copied windows" in result.output
     assert "of held-out text:" in result.output
     lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()]

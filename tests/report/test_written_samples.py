@@ -44,8 +44,17 @@ def test_texts_that_are_too_short_are_said_to_be() -> None:
 
 def test_the_table_puts_greedy_beside_the_drawn_texts() -> None:
     rows = found(0.6, 0.5).table()
-    assert rows[0] == ["distinct characters", "60.0 %", "50.0 %", "1.20", "90.0 %"]
+    assert rows[2] == ["distinct characters", "60.0 %", "50.0 %", "1.20", "90.0 %"]
     assert rows[-1] == ["copied windows", "1.0 %", "–", "–", "20.0 %"]
+
+
+def test_the_table_begins_with_how_much_text_each_side_counts() -> None:
+    few = replace(found(), written=replace(writing(0.5), texts=64, characters=282.4), held_out=writing(0.5))
+    assert few.table()[:2] == [
+        ["texts counted", "64", "2", "–", "2"],
+        ["characters of a text", "282", "100", "–", "100"],
+    ]
+    assert [row[-1] for row in replace(few, greedy=None).table()[:2]] == ["0", "–"]
 
 
 def test_the_folder_holds_every_text_for_people_and_for_programs(tmp_path: Path) -> None:
@@ -53,7 +62,7 @@ def test_the_folder_holds_every_text_for_people_and_for_programs(tmp_path: Path)
     page = (tmp_path / "out" / "samples.md").read_text("utf-8")
     assert "\n<blockquote><b>话说</b>*天下*<br>&lt;大势&gt;</blockquote>\n" in page
     assert "2 prompts; temperature 1.0, top-p 0.95." in page
-    assert "2 texts count, of 100 characters, held-out ones 100." in page
+    assert "\n| texts counted | 2 | 2 | – | 2 |\n" in page
     lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()]
     assert [(line["prompt"], line["seed"], line["text"], line["greedy"]) for line in lines] == [
         ("话说", 1, "*天下*\n<大势>", "天下天下"),

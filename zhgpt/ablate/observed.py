@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class Point:
         flops: forward and backward so far.
         loss: held-out nats per token.
         bits: held-out bits per byte.
+        bits_by_dataset: the same of each dataset, where the run evaluated named ones.
     """
 
     step: int
@@ -40,6 +41,7 @@ class Point:
     flops: float
     loss: float
     bits: float
+    bits_by_dataset: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,15 @@ def _points(run: RecordedRun, times: Sequence[float], cell: Cell) -> tuple[Point
         if loss is None or bits is None or tokens is None or not math.isfinite(bits):
             continue
         flops = tokens * cell.variant.flops_per_token
-        found.append(Point(record["step"], tokens, seconds, cpu_seconds, flops, loss, bits))
+        found.append(Point(record["step"], tokens, seconds, cpu_seconds, flops, loss, bits, _bits_by_dataset(record)))
     return tuple(found)
+
+
+def _bits_by_dataset(record: Mapping[str, Any]) -> dict[str, float]:
+    """By the datasets' names, in the order recorded; one whose number is not finite is left out."""
+    begin = "valid_bits_per_byte/"
+    found = {key.removeprefix(begin): value for key, value in record.items() if key.startswith(begin)}
+    return {name: float(bits) for name, bits in found.items() if bits is not None and math.isfinite(bits)}
 
 
 def _numbers(run: RecordedRun, times: Sequence[float]) -> dict[str, float]:

@@ -19,11 +19,17 @@ from zhgpt.ablate.tables import (
     comparisons_csv,
     cost_table,
     curves_csv,
+    dataset_table,
     markdown,
     result_table,
     results_csv,
     run_table,
     settings_table,
+)
+
+_NOTE_ON_DATASETS = (
+    "By dataset: bits per byte at the end of the runs, mean over the seeds, and Δ, the mean of the differences to the baseline's "
+    "end, paired by seed, however many tokens each took. There ± is over the seeds alone, and nothing is decided by one dataset."
 )
 
 
@@ -47,6 +53,7 @@ class Page:
     finished: bool
     sentences: tuple[str, ...]
     results: Table
+    datasets: Table | None
     costs: Table
     runs: Table
     settings: Table
@@ -83,6 +90,7 @@ def write_ablation_report(folder: AblationFolder, plan: Plan) -> Path:
 def build_page(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> Page:
     """Everything the report says, as text, tables and pictures."""
     states = [run.standing.state for run in runs]
+    datasets = dataset_table(plan, runs)
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     return Page(
         name=plan.name,
@@ -91,11 +99,12 @@ def build_page(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compa
         finished=all(run.standing.state in ("done", "diverged", "out of memory", "cannot run") for run in runs),
         sentences=tuple(comparison.sentence for comparison in comparisons),
         results=result_table(plan, runs, comparisons),
+        datasets=datasets,
         costs=cost_table(plan, runs, comparisons),
         runs=run_table(runs),
         settings=settings_table(plan),
         figures=_figures(Shown(plan, runs, comparisons)),
-        notes=tuple(_notes(plan, runs, comparisons)),
+        notes=tuple(_notes(plan, runs, comparisons, by_dataset=datasets is not None)),
     )
 
 
@@ -110,7 +119,9 @@ def markdown_report(page: Page, folder: AblationFolder) -> str:
     """The same in Markdown, with the pictures beside it."""
     lines = [f"# {page.name}", "", *([page.question, ""] if page.question else []), f"{page.state}.", ""]
     lines += [f"- {sentence}" for sentence in page.sentences]
-    lines += ["", "## Results", "", markdown(page.results), "", "## Cost", "", markdown(page.costs), ""]
+    lines += ["", "## Results", "", markdown(page.results), ""]
+    lines += ["## By dataset", "", markdown(page.datasets), ""] if page.datasets else []
+    lines += ["## Cost", "", markdown(page.costs), ""]
     for picture in PICTURES:
         if (folder.path / "pictures" / f"{picture.name}.png").exists():
             lines += [f"![{picture.title}](pictures/{picture.name}.png)", "", picture.caption, ""]
@@ -129,7 +140,7 @@ def _figures(shown: Shown) -> tuple[Figure, ...]:
     return tuple(figures)
 
 
-def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison]) -> list[str]:
+def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Comparison], *, by_dataset: bool) -> list[str]:
     """What a reader must know to read the numbers right, and what was not measured."""
     percent = f"{100 * plan.confidence:g} %"
     notes = [
@@ -142,6 +153,7 @@ def _notes(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Compariso
         f"Fewer than {FEWEST_SEEDS} pairs decide nothing. An interval within ±{plan.indifference:g} bits per byte is called the "
         "same; one that holds zero, or reaches out of that, is not decided.",
     ]
+    notes += [_NOTE_ON_DATASETS] if by_dataset else []
     if len(comparisons) > 1:
         notes.append(
             f"{len(comparisons)} comparisons share one baseline and each interval stands for itself: of twenty variants that "

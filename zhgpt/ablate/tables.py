@@ -37,8 +37,7 @@ def result_table(plan: Plan, runs: Sequence[Observed], comparisons: Sequence[Com
         differences = [
             "baseline" if comparison is None else _difference_text(comparison.differences.get(basis)) for basis in bases
         ]
-        shown = _interval_text(mean_interval(bits, plan.confidence)) if bits else NOT_MEASURED
-        rows.append((variant.name, f"{len(bits)} of {len(mine)}", shown, *differences))
+        rows.append((variant.name, f"{len(bits)} of {len(mine)}", _mean_text(bits, plan), *differences))
     heads = ("variant", "seeds", "bits per byte", *(f"Δ at {BASES[basis]}" for basis in bases))
     return Table(heads, tuple(rows))
 
@@ -50,6 +49,34 @@ def compared_bases(comparisons: Sequence[Comparison]) -> list[Basis]:
         for basis in BASES
         if basis != "cpu_seconds" or any(basis in comparison.differences for comparison in comparisons)
     ]
+
+
+def dataset_table(plan: Plan, runs: Sequence[Observed]) -> Table | None:
+    """A row a variant: final held-out bits per byte of each dataset, and the paired difference to the baseline.
+
+    None where no run was evaluated on more than one.
+    """
+    done = [run for run in runs if run.done]
+    if not any(len(run.points[-1].bits_by_dataset) > 1 for run in done):
+        return None
+    names = dataset_names(done)
+    baseline = {name: _final_bits(done, plan.baseline, name) for name in names}
+    rows = []
+    for variant in plan.variants:
+        cells = []
+        for name in names:
+            bits = _final_bits(done, variant.name, name)
+            differences = [bits[seed] - baseline[name][seed] for seed in bits if seed in baseline[name]]
+            beside = "baseline" if variant.name == plan.baseline else _mean_text(differences, plan, sign=True)
+            cells += [_mean_text([*bits.values()], plan), beside]
+        rows.append((variant.name, *cells))
+    heads = [head for name in names for head in (name, f"Δ {name}")]
+    return Table(("variant", *heads), tuple(rows))
+
+
+def dataset_names(runs: Sequence[Observed]) -> list[str]:
+    """The datasets that any run was evaluated on by name, in the order recorded."""
+    return list(dict.fromkeys(name for run in runs for end in run.points[-1:] for name in end.bits_by_dataset))
 
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -128,17 +155,20 @@ def settings_table(plan: Plan) -> Table:
 
 
 def results_csv(runs: Sequence[Observed]) -> str:
-    """One line a run, every number unrounded."""
+    """One line a run, every number unrounded; a column for each dataset that a run was evaluated on by name."""
     names = [*COSTS]
+    datasets = dataset_names(runs)
     head = ["variant", "seed", "state", "exit_code", "steps", "tokens", "flops", "valid_loss", "valid_bits_per_byte"]
     rows = []
     for run in runs:
         last = run.points[-1] if run.points else None
         numbers = [run.numbers.get(name) for name in names]
         reached = [last.step, last.tokens, last.flops, last.loss, last.bits] if last else [None] * 5
+        by_dataset = [last.bits_by_dataset.get(name) if last else None for name in datasets]
         stands = run.standing
-        rows.append([run.cell.variant.name, run.cell.seed, stands.state, stands.exit_code, *reached, *numbers])
-    return _csv([*head, *names], rows)
+        begin = [run.cell.variant.name, run.cell.seed, stands.state, stands.exit_code]
+        rows.append([*begin, *reached, *by_dataset, *numbers])
+    return _csv([*head, *(f"valid_bits_per_byte/{name}" for name in datasets), *names], rows)
 
 
 def curves_csv(runs: Sequence[Observed]) -> str:
@@ -197,16 +227,30 @@ def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _interval_text(interval: Interval) -> str:
-    return f"{interval.mean:.4f}" + ("" if interval.half_width is None else f" ± {interval.half_width:.4f}")
+def _final_bits(runs: Sequence[Observed], variant: str, dataset: str) -> dict[int, float]:
+    """A variant's bits per byte of a dataset at the end, by seed."""
+    ends = {run.cell.seed: run.points[-1].bits_by_dataset for run in runs if run.cell.variant.name == variant}
+    return {seed: bits[dataset] for seed, bits in ends.items() if dataset in bits}
+
+
+def _mean_text(values: Sequence[float], plan: Plan, *, sign: bool = False) -> str:
+    """The mean with its interval over the seeds."""
+    if not values:
+        return NOT_MEASURED
+    interval = mean_interval(values, plan.confidence)
+    mean = signed(interval.mean, 4) if sign else f"{interval.mean:.4f}"
+    return mean + _half_width_text(interval)
+
+
+def _half_width_text(interval: Interval) -> str:
+    return "" if interval.half_width is None else f" ± {interval.half_width:.4f}"
 
 
 def _difference_text(difference: Difference | None) -> str:
     if difference is None:
         return NOT_MEASURED
     interval = difference.interval
-    spread = "" if interval.half_width is None else f" ± {interval.half_width:.4f}"
-    return f"{signed(interval.mean, 4)}{spread} ({difference.outcome})"
+    return f"{signed(interval.mean, 4)}{_half_width_text(interval)} ({difference.outcome})"
 
 
 def _reach_text(comparison: Comparison | None, name: str, plan: Plan, basis: Basis) -> str:

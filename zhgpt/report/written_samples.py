@@ -51,11 +51,11 @@ class WrittenSamples:
     searched: tuple[int, int] | None = None
 
     def table(self) -> list[list[str]]:
-        """A row a measure, under ``HEAD``."""
+        """What each side counts, then a row a measure, under ``HEAD``."""
         if self.written is None or self.held_out is None:
             return []
         greedy = self.greedy.measures if self.greedy else {}
-        rows = []
+        rows = self._counts(self.written, self.held_out)
         for one in compare(self.written, self.held_out):
             ratio = "–" if one.ratio is None else f"{one.ratio:.2f}"
             beside = share_text(greedy[one.name]) if one.name in greedy else "–"
@@ -65,6 +65,12 @@ class WrittenSamples:
             beside = "–" if of_greedy is None else share_text(of_greedy)
             rows.append(["copied windows", share_text(self.written.copied_share), "–", "–", beside])
         return rows
+
+    def _counts(self, written: Writing, held_out: Writing) -> list[list[str]]:
+        texts = [str(one.texts) if one else "0" for one in (written, held_out, self.greedy)]
+        characters = [f"{one.characters:.0f}" if one else "–" for one in (written, held_out, self.greedy)]
+        named = (("texts counted", texts), ("characters of a text", characters))
+        return [[name, *values[:2], "–", values[2]] for name, values in named]
 
     def sentences(self) -> list[str]:
         """What the table says, in words."""
@@ -96,9 +102,6 @@ class WrittenSamples:
         """The page: settings, table, every text as it came."""
         drawn = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         lines = ["# Written samples", "", f"{len(self.samples)} prompts; {drawn}. Nothing is left out or chosen.", ""]
-        if self.written is not None:
-            beside = f", held-out ones {self.held_out.characters:.0f}" if self.held_out else ""
-            lines += [f"{self.written.texts} texts count, of {self.written.characters:.0f} characters{beside}.", ""]
         rows = self.table()
         if rows:
             lines += [_row(HEAD), "|---|" + "---:|" * (len(HEAD) - 1), *(_row(row) for row in rows), ""]
