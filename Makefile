@@ -12,8 +12,10 @@ TEST_ARGS ?=
 TEST_ENV := OMP_NUM_THREADS=1
 # Two at a time; tests/conftest.py says which keep to one worker.
 TEST_WORKERS := -n 2 --dist loadgroup
+# Triton for `make test-kernels`, beside the environment: torch and DeepSpeed go other ways where they find it.
+TRITON := $(CURDIR)/.cache/triton-$(shell sed -n 's/^triton==//p' constraints.txt)
 
-.PHONY: help venv venv-dev demo test test-sweeps test-cluster check bench check-pins clean
+.PHONY: help venv venv-dev demo test test-sweeps test-kernels test-cluster check bench check-pins clean
 
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -32,6 +34,11 @@ test: venv-dev  ## all tests but whole ablations and those of the cluster
 
 test-sweeps: venv-dev  ## whole ablations, killed and resumed, and DeepSpeed's quirks at the pinned version: about 5 minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest tests/ablate tests/pins -m sweep $(TEST_ARGS)
+
+test-kernels: venv-dev  ## compiles Liger-Kernel's kernels for GPUs that need not be here (downloads 200 MB once)
+	@$(BIN)/python -c 'import triton' 2> /dev/null || [ -d $(TRITON) ] || \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt --target $(TRITON) triton
+	@PYTHONPATH=$(TRITON) $(TEST_ENV) $(BIN)/python -m pytest tests/model/test_kernel_builds.py tests/model/test_fused_kernels.py $(TEST_ARGS)
 
 test-cluster: venv-dev  ## two hosts with Slurm and ssh on this machine (root; INSTALL=1 installs Debian packages)
 	@./tests/cluster/packages.sh

@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, object]] = {
         "steps": 2,
     },
 }
-MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours compiled")
+MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours compiled", "ours, Muon")
 ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
 SPREAD_ALLOWED = 0.05
 """A baseline whose runs differ by more makes a row void."""
@@ -78,6 +78,7 @@ def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
             ("ours", "transformers eager", "1.15; 60 % MFU" if target else ""),
             ("ours", "transformers compiled", "1.0" if target else ""),
             ("ours compiled", "transformers compiled", ""),
+            ("ours, Muon", "ours", ""),
         ]
     return [_row(name, ours, baseline, wanted, measured) for ours, baseline, wanted in pairs]
 
@@ -93,7 +94,7 @@ def _row(name: str, ours: str, baseline: str, wanted: str, measured: Mapping[str
     spread = spread_of(runs)
     mine, theirs = rate(cpu, ours), rate(cpu, baseline)
     notes = [f"MFU {100 * mine * flops / peak:.0f} % against {100 * theirs * flops / peak:.0f} %"]
-    if name.startswith("engine"):
+    if name.startswith("engine") or baseline == "ours":
         notes = [f"overhead {100 * (theirs / mine - 1):.1f} %"]
     notes.append(f"peak {peak / 1e9:.0f} GFLOP/s")
     if "compiled" in ours + baseline:

@@ -62,6 +62,10 @@ as it is, transformers asks the system for the pages of its logits in each step,
 until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are
 none the quietest count, and a row whose baseline differs by more is void. *Ratio within all rounds* is the median of a
 round's own ratio, between what it lies with 95 %: other work that lasts longer than a round does not move it.
+
+Wherever a model is trained here, ours and the baseline step with torch's fused AdamW. A run whose recipe names no optimizer
+takes Muon for the matrices of layers and fused AdamW for the rest ([optimizers.md](optimizers.md)): that is the variant *ours,
+Muon* of `model_step`, whose overhead is over *ours*, the same step with AdamW.
 """
 
 

@@ -163,12 +163,15 @@ def plain_step(work: Work) -> Step:
     return step
 
 
-def engine_step(work: Work, stage: int, *, compile_blocks: bool = False) -> Step:
-    """Our model in the engine, with the JSON that a run composes."""
+def engine_step(work: Work, stage: int, *, optimizer: str = "adamw", compile_blocks: bool = False) -> Step:
+    """Our model in the engine, with the JSON that a run composes and the optimizer that it builds.
+
+    AdamW where nothing else is said, as in the baselines, though a run takes Muon where its recipe names none.
+    """
     environment = read_rank_environment()
-    join_ranks(environment, accelerator=prepare_rank(environment, "cpu", 1))
+    ranks = join_ranks(environment, accelerator=prepare_rank(environment, "cpu", 1))
     from zhgpt.train.engine import build_engine, set_learning_rate
-    from zhgpt.train.optimizer import parameter_groups
+    from zhgpt.train.optimizer import choose_optimizer
 
     config = RunConfig.model_validate(
         {
@@ -179,17 +182,15 @@ def engine_step(work: Work, stage: int, *, compile_blocks: bool = False) -> Step
                 "micro_batch_size": work.micro_batch,
                 "precision": work.precision,
             },
-            "optim": {"gradient_clipping": CLIPPING, "learning_rate": RATE},
+            "optim": {"name": optimizer, "gradient_clipping": CLIPPING, "learning_rate": RATE},
             "schedule": {"warmup_steps": 0},
         }
     )
-    plan = plan_batch(config, 1)
-    composed = compose_deepspeed_config(
-        config, {"zero_optimization": {"stage": stage, **ZERO}}, plan, accelerator="cpu"
-    )
+    deepspeed_json = {"zero_optimization": {"stage": stage, **ZERO}}
+    composed = compose_deepspeed_config(config, deepspeed_json, plan_batch(config, 1), accelerator="cpu")
     module = module_of(work, compile_blocks=compile_blocks)
-    adam = torch.optim.AdamW(parameter_groups(module, config.optim), lr=RATE, fused=True)
-    engine = build_engine(module, adam, composed)
+    choice = choose_optimizer(config.optim, deepspeed_json, ranks)
+    engine = build_engine(module, choice.build(module, config.optim, work.precision), composed)
     return _engine_loop(engine, work.batches(), set_learning_rate, work.micro_steps / work.tokens)
 
 
@@ -208,6 +209,7 @@ VARIANTS: dict[str, Callable[[Work], Step]] = {
     "transformers compiled": partial(transformers_step, compiled=True),
     "ours": partial(engine_step, stage=1),
     "ours compiled": partial(engine_step, stage=1, compile_blocks=True),
+    "ours, Muon": partial(engine_step, stage=1, optimizer="muon"),
     "plain loop": plain_step,
     "ZeRO-1": partial(engine_step, stage=1),
     "ZeRO-2": partial(engine_step, stage=2),

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from benchmarks.model_step import CASES, median_between, quietest, rows_of
+from benchmarks.model_step import CASES, ENGINE_VARIANTS, MODEL_VARIANTS, median_between, quietest, rows_of
+from benchmarks.step_variants import VARIANTS
+from zhgpt.config.schema import OptimSection
 
 
 def measured(**seconds: list[float]) -> dict[str, Any]:
@@ -18,11 +20,17 @@ def measured(**seconds: list[float]) -> dict[str, Any]:
     }
 
 
+MODEL_RUNS = {
+    "ours": [1.0, 0.9, 3.0],
+    "ours_compiled": [0.8] * 3,
+    "ours,_Muon": [1.25] * 3,
+    "transformers_eager": [1.25] * 3,
+    "transformers_compiled": [1.0] * 3,
+}
+
+
 def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> None:
-    runs = measured(
-        ours=[1.0, 0.9, 3.0], ours_compiled=[0.8] * 3, transformers_eager=[1.25] * 3, transformers_compiled=[1.0] * 3
-    )
-    eager, compiled, both = rows_of("6 × 384, bf16", runs)
+    eager, compiled, both, _ = rows_of("6 × 384, bf16", measured(**MODEL_RUNS))
     assert (eager.ratio, compiled.ratio, both.ratio) == (1.25, 1.0, 1.25)
     assert (
         eager.notes
@@ -30,6 +38,18 @@ def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> N
     )
     assert (eager.at_least, compiled.at_least, both.at_least) == ("1.15; 60 % MFU", "1.0", "")
     assert "first steps 7 and 7 s" in both.notes
+
+
+def test_what_muon_costs_is_shown_against_ours_with_adamw() -> None:
+    *_, muon = rows_of("6 × 384, bf16", measured(**MODEL_RUNS))
+    assert (muon.what, muon.baseline) == ("6 × 384, bf16: step of 1,000 tokens, ours, Muon, ZeRO-1", "ours")
+    assert muon.ratio == 0.8
+    assert muon.notes.startswith("overhead 25.0 %; ")
+
+
+def test_every_variant_can_be_made_and_muon_is_what_a_run_with_defaults_takes() -> None:
+    assert set(MODEL_VARIANTS + ENGINE_VARIANTS) == set(VARIANTS)
+    assert VARIANTS["ours, Muon"].keywords["optimizer"] == OptimSection().name  # type: ignore[attr-defined]
 
 
 def test_overheads_are_shown_against_the_plain_loop() -> None:

@@ -50,9 +50,14 @@ def test_a_skip_without_an_allowed_reason_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["needs a GPU: compiles a kernel", "flash2: the package flash-attn is not installed (pip install …)"]
+    "reason",
+    [
+        "needs a GPU: compiles a kernel",
+        "needs Triton, which a CPU build of torch comes without",
+        "flash2: the package flash-attn is not installed (pip install …)",
+    ],
 )
-def test_a_skip_for_want_of_a_gpu_or_of_flash_attn_on_one_is_none(tmp_path: Path, reason: str) -> None:
+def test_a_skip_for_want_of_a_gpu_or_of_what_comes_with_one_is_none(tmp_path: Path, reason: str) -> None:
     done = check(report_of(tmp_path, reason))
     assert "was skipped" not in done.stderr
     assert f"1 x {reason}" in done.stdout
