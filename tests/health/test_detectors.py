@@ -160,6 +160,12 @@ def test_too_few_records_are_no_verdict_at_the_last_step() -> None:
         assert len(Watch.over(Facts(unigram_loss=7.0, steps=count), records[:count]).findings) == found
 
 
+@pytest.mark.parametrize("name", ["failing_diverged", "failing_too_slow"])
+def test_nothing_is_found_in_a_range_test_which_is_meant_to_end_ill(name: str) -> None:
+    run = recorded(name)
+    assert Watch.over(replace(run.facts, schedule="range_test"), run.records).findings == []
+
+
 def test_findings_of_a_run_that_was_resumed_are_those_of_one_that_was_not() -> None:
     run = recorded("failing_diverged")
     whole = run.watch()
