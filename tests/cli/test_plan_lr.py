@@ -12,6 +12,8 @@ from zhgpt.cli.plan import app
 from zhgpt.distributed import local_launcher
 from zhgpt.distributed.local_launcher import LaunchOutcome
 from zhgpt.errors import SettingError
+from zhgpt.report.page import findings_in, judge_run
+from zhgpt.report.recorded_run import read_run
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -35,5 +37,12 @@ def test_a_range_test_trains_prints_a_suggestion_and_leaves_plot_and_numbers(
     assert rates[1] / rates[0] == pytest.approx(rates[-1] / rates[-2])
     assert (tmp_path / "range" / "lr_range.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "range" / "checkpoints").exists()
+    events = [
+        json.loads(line)["event"] for line in (tmp_path / "range" / "events.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert "started" in events
+    assert not {"finding", "verdict"} & set(events)  # its end is ill because the test asks for it
+    run = read_run(tmp_path / "range")
+    assert (findings_in(run), judge_run(run).kind) == ([], "range_test")
     with pytest.raises(SettingError, match="holds a run already; choose another --output, or delete it"):
         CliRunner().invoke(app, asked, catch_exceptions=False)

@@ -157,6 +157,15 @@ def test_a_run_that_ended_as_diverged_is_believed() -> None:
     assert (verdict.kind, verdict.sentence) == ("diverged", "Diverged: step 601: loss nan, gradient norm nan")
 
 
+def test_a_range_test_is_not_judged_unless_it_ended_as_diverged() -> None:
+    records = [*_falling(10.4, 4.0), *({"step": 610 + 10 * n, "loss": 9.1} for n in range(10))]
+    assert judge(records, FLOOR).kind == "diverged"
+    verdict = judge(records, FLOOR, Facts(is_range_test=True))
+    assert (verdict.kind, verdict.advice, verdict.remarks) == ("range_test", (), ())
+    failed = judge(records, FLOOR, Facts(failure="step 601: loss nan, gradient norm nan", is_range_test=True))
+    assert (failed.kind, failed.sentence) == ("diverged", "Diverged: step 601: loss nan, gradient norm nan")
+
+
 def test_a_loss_that_rises_again_and_stays_up_diverged() -> None:
     records = _falling(10.4, 4.0) + [{"step": 610 + 10 * n, "loss": 6.1} for n in range(10)]
     verdict = judge(records, FLOOR)

@@ -34,9 +34,16 @@ PROVOKED: dict[str, str] = {
     "failing_update": "spike",
     "failing_too_slow": "stuck_at_unigram",
     "failing_few_tokens": "stuck_at_unigram",
+    "failing_muon_zeros": "dead_layer",
+    "failing_muon_diverged": "diverged",
+    "failing_muon_demo": "stuck_at_unigram",
 }
 RATIOS = ("update_ratio", "update_ratio_min", "update_ratio_max")
-ALSO = {"failing_overfit": {"gap", "copies"}, "failing_diverged": {"exploding_layer"}}
+ALSO = {
+    "failing_overfit": {"gap", "copies"},
+    "failing_diverged": {"exploding_layer"},
+    "failing_muon_diverged": {"exploding_layer"},
+}
 
 
 def test_every_run_that_can_be_made_is_recorded_with_the_settings_that_make_it() -> None:
@@ -50,7 +57,7 @@ def test_the_recipe_of_a_recorded_run_is_what_it_was_trained_with(name: str, tmp
     recipe, resumed = write_recipe(name, tmp_path), RESUMED_WITH.get(name, ())
     config = load_run_config(recipe, settings(name))
     later = load_run_config(recipe, (*settings(name), *resumed))
-    assert config.optim.name == ("muon" if name.startswith("healthy_muon") else "adamw")
+    assert config.optim.name == ("muon" if "muon" in name else "adamw")
     for record in recorded(name).records:
         used = later if resumed and record["step"] > STOP_AT[name] else config
         rate = learning_rate_at(record["step"] - 1, used.train.steps, used.optim.peak, used.schedule)
@@ -84,6 +91,13 @@ def test_the_demo_at_the_diarys_rate_is_found_out_before_its_first_evaluation() 
     (finding,) = run.watch().findings
     assert finding.first_step == 260
     assert finding.first_step < next(record["step"] for record in run.records if "valid_loss" in record) == 400
+
+
+def test_the_demo_with_muon_at_the_diarys_rate_is_found_out_at_the_same_step() -> None:
+    (finding,) = recorded("failing_muon_demo").watch().findings
+    assert (finding.detector.name, finding.first_step) == ("stuck_at_unigram", 260)
+    assert "never passed 2e-05, which is a rate for fine-tuning" in finding.advice_en
+    assert "2e-05 是微调用的学习率" in finding.advice_zh
 
 
 def test_a_spike_is_one_finding_that_is_over_when_the_run_has_calmed_down() -> None:
@@ -120,8 +134,9 @@ def test_a_norm_that_jumps_is_found_though_nothing_else_jumps(name: str, norms: 
         assert [found.detector.name for found in begun] == ["spike"] * (jumps is norms)
 
 
-def test_a_block_of_zeros_is_told_from_those_that_move_by_the_learning_rate() -> None:
-    run = recorded("failing_zeros")
+@pytest.mark.parametrize("name", ["failing_zeros", "failing_muon_zeros"])
+def test_a_block_of_zeros_is_told_from_those_that_move_by_the_learning_rate(name: str) -> None:
+    run = recorded(name)
     (finding,) = run.watch().findings
     assert finding.first.value == 0
     assert "layer 1 moves by 0 of its weights" in finding.first.en
@@ -158,6 +173,12 @@ def test_too_few_records_are_no_verdict_at_the_last_step() -> None:
     records = [{"step": step, "loss": 9.0} for step in range(1, FEWEST_RECORDS + 1)]
     for count, found in ((FEWEST_RECORDS - 1, 0), (FEWEST_RECORDS, 1)):
         assert len(Watch.over(Facts(unigram_loss=7.0, steps=count), records[:count]).findings) == found
+
+
+@pytest.mark.parametrize("name", ["failing_diverged", "failing_too_slow"])
+def test_nothing_is_found_in_a_range_test_which_is_meant_to_end_ill(name: str) -> None:
+    run = recorded(name)
+    assert Watch.over(replace(run.facts, schedule="range_test"), run.records).findings == []
 
 
 def test_findings_of_a_run_that_was_resumed_are_those_of_one_that_was_not() -> None:

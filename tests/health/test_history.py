@@ -40,6 +40,13 @@ def test_an_account_without_rates_leaves_the_rate_as_the_records_have_it(groups:
     assert History(facts).hidden_rate(1e-3) == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("schedule", "is_range_test"), [("range_test", True), ("wsd", False), (None, False), (3, False)]
+)
+def test_a_range_test_is_known_from_the_schedule(schedule: Any, is_range_test: bool) -> None:
+    assert facts_of({"schedule": schedule}).is_range_test is is_range_test
+
+
 def test_a_record_is_the_last_where_the_plan_ends() -> None:
     history = History(Facts(steps=3))
     for step, is_last in ((1, False), (2, False), (3, True)):

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from zhgpt.config.batch_plan import plan_batch
 from zhgpt.config.loading import load_run_config
 from zhgpt.config.schema import OptimSection
+from zhgpt.config.usual_rates import RateJudgement
 from zhgpt.errors import SettingError
 from zhgpt.plan.learning_rate_range import (
     SAFETY,
     check_range,
     describe_range,
     draw_range,
+    judge_suggestion,
     range_overrides,
     read_range,
 )
@@ -51,6 +54,39 @@ def test_the_lines_name_the_setting_and_what_auto_would_take() -> None:
     assert lines[2] == "auto would take 0.004 (docs/schedules.md)"
     still = read_range(curve(best=10.0))
     assert "the loss still fell at the last step" in describe_range(still)[0]
+
+
+def judged(best: float, *overrides: str) -> RateJudgement:
+    """The suggestion of a curve for a model of 124M parameters, which is warned of below 1.3e-4 and above 6.2e-3."""
+    config = load_run_config("configs/qwen3_124m.yaml", overrides)
+    return judge_suggestion(read_range(curve(best=best)), config, plan_batch(config, 1), 124_000_000, 85_000_000)
+
+
+@pytest.mark.parametrize(
+    ("best", "sentence"),
+    [
+        (1e-2, None),
+        (
+            1e-4,
+            "warning: optim.learning_rate=4.6e-05 is below the 0.00013 to 0.0062 that pretraining takes at this size: ",
+        ),
+        (
+            1e-1,
+            "warning: optim.learning_rate=0.062 is above the 0.00013 to 0.0062 that pretraining takes at this size: ",
+        ),
+    ],
+)
+def test_a_suggestion_outside_the_usual_rates_of_the_size_is_warned_of(best: float, sentence: str | None) -> None:
+    more = describe_range(read_range(curve(best=best)), 3e-3, judged(best))[3:]
+    assert [line[: len(sentence or "")] for line in more] == ([sentence] if sentence else [])
+    assert all("compare a few rates in short runs before a long one (zhgpt ablate configs/" in line for line in more)
+
+
+def test_the_suggestion_is_judged_by_what_the_hidden_matrices_would_train_with() -> None:
+    own = judged(1e-2, "optim.learning_rate=1e-3", "optim.muon_learning_rate=2e-2")
+    assert own.setting == "optim.muon_learning_rate"
+    assert own.rate == pytest.approx(20 * read_range(curve()).suggestion)
+    assert own.is_high
 
 
 def test_a_curve_that_says_nothing_is_refused() -> None:

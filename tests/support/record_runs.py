@@ -73,10 +73,11 @@ CALIBRATION: dict[str, tuple[str, ...]] = {
 
 _SHORT = ("model.hidden_size=96", "data.sequence_length=192", "train.steps=160")
 _OTHER = ("model.hidden_size=96", "model.num_hidden_layers=2", "data.sequence_length=192", "train.steps=300")
+_MUON = ("optim.name=muon",)
 HEALTHY: dict[str, tuple[str, ...]] = {
     "healthy_dense": (*_OTHER, "run.seed=101", "optim.learning_rate=5e-3"),
     "healthy_moe": (*_OTHER, *MOE, "run.seed=102", "optim.learning_rate=4e-3"),
-    "healthy_muon": (*_OTHER, "optim.name=muon", "run.seed=105", "optim.learning_rate=5e-3"),
+    "healthy_muon": (*_OTHER, *_MUON, "run.seed=105", "optim.learning_rate=5e-3"),
     "healthy_small_data": (*_OTHER, "data.train=small", "run.seed=103", "optim.learning_rate=5e-3"),
     "healthy_resumed": (*_OTHER, "run.seed=104", "optim.learning_rate=3e-3", "schedule.name=cosine"),
 }
@@ -94,6 +95,8 @@ FAILING: dict[str, tuple[str, ...]] = {
     "failing_update": (*_SHORT, "optim.learning_rate=4e-4", "run.seed=212"),
     "failing_too_slow": (*_OTHER, "optim.learning_rate=2e-5", "train.steps=240", "run.seed=213"),
     "failing_few_tokens": (*_OTHER, "optim.learning_rate=5e-3", "train.steps=30", "run.seed=214"),
+    "failing_muon_zeros": (*_SHORT, *_MUON, "run.seed=215"),
+    "failing_muon_diverged": (*_OTHER, *GPT2, *_MUON, *_TOO_HOT, "run.seed=216"),
 }
 # configs/demo.yaml as it was but for the evaluation, ended by a signal: the whole takes an hour on a busy core.
 _DEMO = ("data.train=demo8k", "evaluate.samples=64")
@@ -101,8 +104,16 @@ HEALTHY["healthy_demo"] = (*_DEMO, "evaluate.every_steps=200")
 FAILING["failing_demo"] = (*_DEMO, "optim.learning_rate=2e-5")
 HEALTHY["healthy_muon_demo"] = ("evaluate.every_steps=200",)
 """configs/demo.yaml as it is, to its end, on two ranks."""
+FAILING["failing_muon_demo"] = ("data.train=demo8k", "optim.learning_rate=2e-5")
+"""The same at the diary's rate, on one rank, ended by a signal where it has been found out."""
 RUNS = {**CALIBRATION, **HEALTHY, **FAILING}
-STOP_AT = {"healthy_resumed": 150, "failing_update": 120, "healthy_demo": 431, "failing_demo": 460}
+STOP_AT = {
+    "healthy_resumed": 150,
+    "failing_update": 120,
+    "healthy_demo": 431,
+    "failing_demo": 460,
+    "failing_muon_demo": 262,
+}
 """Steps after which a run is stopped by a signal; all but the demo's are started again."""
 RESUMED_WITH = {"failing_update": ("optim.learning_rate=8e-3",)}
 """What else is set when a stopped run is started again."""
@@ -116,6 +127,7 @@ HOOKS: dict[str, tuple[Any, ...]] = {
     "calibrate_loader": ("train_on_a_slow_disk", 2.0),
     "failing_loader": ("train_on_a_slow_disk", 2.5),
     "failing_zeros": ("train_with_scaled_weights", r"layers\.1\..*_proj", 0.0),
+    "failing_muon_zeros": ("train_with_scaled_weights", r"layers\.1\..*_proj", 0.0),
     "failing_heavy": ("train_with_scaled_weights", r"layers\.1\..*\.[qk]_proj", 200.0),
     "failing_gradient": ("train_with_a_poisoned_gradient", 120, None, 40.0),
 }
@@ -248,7 +260,7 @@ def train(folder: Path, names: list[str]) -> None:
             if name in STOP_AT:
                 moment = Moment("zhgpt.train.loop:train_step", STOP_AT[name], 0, after=True)
                 ranks.run("faults:train_and_signal", argv, moment, signal.SIGTERM, **options)
-            if name in OLD_DEMOS:
+            if name in STOP_AT and name.endswith("_demo"):
                 continue
             hook, *arguments = HOOKS.get(name, ("train",))
             argv += RESUMED_WITH.get(name, ())

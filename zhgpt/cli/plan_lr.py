@@ -37,9 +37,16 @@ def command(
 ) -> None:
     """Find a learning rate: a short real run whose rate rises until the loss does."""
     from zhgpt.distributed.local_launcher import check_launch_plan, run_ranks
-    from zhgpt.plan.learning_rate_range import check_range, describe_range, draw_range, range_overrides, read_range
+    from zhgpt.plan.learning_rate_range import (
+        check_range,
+        describe_range,
+        draw_range,
+        judge_suggestion,
+        range_overrides,
+        read_range,
+    )
     from zhgpt.train.arguments import PretrainArguments
-    from zhgpt.train.decisions import decide
+    from zhgpt.train.decisions import decide, run_numbers
     from zhgpt.train.metrics import read_metrics
     from zhgpt.train.run_folder import RunFolder
 
@@ -64,7 +71,9 @@ def command(
     result = read_range(read_metrics(folder.metrics).records)
     draw_range(result, folder.path / "lr_range.png")
     atomic_write_json(folder.path / "lr_range.json", result.to_json())
-    for line in describe_range(result, whole.config.optim.peak):
+    numbers = run_numbers(given)
+    judged = judge_suggestion(result, given.config, given.plan, numbers.active, numbers.non_embedding)
+    for line in describe_range(result, whole.config.optim.peak, judged):
         typer.echo(line)
     typer.echo(f"plot and numbers: {folder.path / 'lr_range.png'}, {folder.path / 'lr_range.json'}")
 

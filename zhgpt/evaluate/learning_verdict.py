@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, Literal
 
-Kind = Literal["learning", "stuck_at_unigram", "stuck_above_unigram", "diverged", "too_short", "no_floor"]
+Kind = Literal["learning", "stuck_at_unigram", "stuck_above_unigram", "diverged", "too_short", "no_floor", "range_test"]
 
 # A loss within this share of the unigram line is "at" it: a model of frequencies that also follows a document's topic
 # comes a few percent below, one that reads words comes far below.
@@ -52,11 +52,13 @@ class Facts:
         tokens_per_parameter: tokens of the whole plan divided by all parameters.
         failure: why the run ended as diverged (exit code 3), in its own words.
         samples: the newest text samples, as in ``samples/step-*.jsonl``.
+        is_range_test: whether the learning rate is driven up until the loss diverges.
     """
 
     tokens_per_parameter: float | None = None
     failure: str | None = None
     samples: Sequence[Mapping[str, Any]] = ()
+    is_range_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,18 @@ def judge(records: Sequence[Mapping[str, Any]], floor: Floor, facts: Facts | Non
         the verdict; a pure function of its arguments.
     """
     facts = facts or Facts()
+    if facts.is_range_test and facts.failure is None:
+        return _RANGE_TEST
     curve = _curve(records)
     verdict = _diverged(records, curve, facts) or _against_the_lines(records, curve, floor, facts)
     remarks = (*_lost_steps(records, verdict), *_overfitting(records), *_samples(facts.samples))
     return Verdict(verdict.kind, verdict.sentence, verdict.advice, remarks)
+
+
+_RANGE_TEST = Verdict(
+    "range_test",
+    "A range test: its learning rate rises until the loss does, so the curve does not say whether the model learns.",
+)
 
 
 def series(records: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

@@ -24,6 +24,7 @@ class Facts:
         tokens_per_byte: of the training split.
         steps: of the whole plan.
         hidden_rate_factor: learning rate of the blocks' matrices over that of the records, which is optim.learning_rate's.
+        schedule: name of the learning rate's.
     """
 
     unigram_loss: float | None = None
@@ -35,6 +36,12 @@ class Facts:
     tokens_per_byte: float | None = None
     steps: float | None = None
     hidden_rate_factor: float | None = None
+    schedule: str | None = None
+
+    @property
+    def is_range_test(self) -> bool:
+        """Whether the learning rate is driven up until the loss diverges: such a run is meant to end ill."""
+        return self.schedule == "range_test"
 
 
 def facts_of(environment: Mapping[str, Any]) -> Facts:
@@ -43,6 +50,7 @@ def facts_of(environment: Mapping[str, Any]) -> Facts:
     active = active or _number(environment, "parameters", "total")
     unigram = _number(environment, "floor", "unigram_loss")
     bits = _number(environment, "floor", "unigram_bits_per_byte")
+    schedule = environment.get("schedule")
     return Facts(
         unigram_loss=unigram,
         bigram_loss=_number(environment, "floor", "bigram_loss"),
@@ -53,6 +61,7 @@ def facts_of(environment: Mapping[str, Any]) -> Facts:
         tokens_per_byte=bits * math.log(2) / unigram if bits and unigram else None,
         steps=_number(environment, "batch_plan", "steps"),
         hidden_rate_factor=_hidden_rate_factor(environment),
+        schedule=schedule if isinstance(schedule, str) else None,
     )
 
 

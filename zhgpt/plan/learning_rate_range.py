@@ -13,7 +13,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from zhgpt.config.schema import OptimSection
+from zhgpt.config.batch_plan import BatchPlan
+from zhgpt.config.schema import OptimSection, RunConfig
+from zhgpt.config.usual_rates import RateJudgement, judge_rates
 from zhgpt.errors import SettingError
 
 MEMORY = 0.1
@@ -98,9 +100,8 @@ def range_overrides(
         global_batch_size: of the run, which must not follow from the test's few steps.
         optim: of the run, resolved: parameters with a rate of their own keep their multiple of optim.learning_rate.
     """
-    own = {name: getattr(optim, name) for name in OWN_RATES}
     return [
-        *(f"optim.{name}={rate / optim.peak * highest!r}" for name, rate in own.items() if rate is not None),
+        *(f"optim.{name}={rate!r}" for name, rate in _own_rates(optim, highest).items()),
         "health.on_spike=warn",
         "schedule.name=range_test",
         "schedule.warmup_steps=0",
@@ -164,12 +165,30 @@ def read_range(records: Sequence[Mapping[str, Any]]) -> RangeResult:
     )
 
 
-def describe_range(result: RangeResult, usual: float | None = None) -> list[str]:
+def judge_suggestion(
+    result: RangeResult, config: RunConfig, plan: BatchPlan, active: int, non_embedding: int
+) -> RateJudgement:
+    """The suggestion beside the rates that pretraining takes: what the hidden matrices would train with.
+
+    Args:
+        result: of the test.
+        config: of the whole run, resolved; parameters with a rate of their own keep their multiple, as in the test.
+        plan: its batch plan.
+        active: parameters that a token passes.
+        non_embedding: parameters without tables and an untied head.
+    """
+    rates = {"learning_rate": result.suggestion, **_own_rates(config.optim, result.suggestion)}
+    suggested = config.model_copy(update={"optim": config.optim.model_copy(update=rates)})
+    return judge_rates(suggested, plan, active, non_embedding)[0]
+
+
+def describe_range(result: RangeResult, usual: float | None = None, judged: RateJudgement | None = None) -> list[str]:
     """What to tell the user, a line each.
 
     Args:
         result: of the test.
         usual: what `optim.learning_rate: auto` gives for the whole run, to compare.
+        judged: the suggestion, from `judge_suggestion`; outside the usual rates it is warned of.
     """
     diverged = f"at {result.diverged:.2g} it was back where it began" if result.diverged else "nothing diverged"
     if result.lowest == result.rates[-1]:
@@ -181,6 +200,12 @@ def describe_range(result: RangeResult, usual: float | None = None) -> list[str]
     ]
     if usual is not None:
         lines.append(f"auto would take {usual:g} (docs/schedules.md)")
+    if judged is not None and (judged.is_low or judged.is_high):
+        lines.append(
+            f"warning: {judged.setting}={judged.rate:.2g} is {'below' if judged.is_low else 'above'} the {judged.low:.2g} to "
+            f"{judged.high:.2g} that pretraining takes at this size: compare a few rates in short runs before a long one "
+            "(zhgpt ablate configs/ablations/learning_rate.yaml)"
+        )
     return lines
 
 
@@ -203,6 +228,12 @@ def draw_range(result: RangeResult, path: Path) -> None:
         axes.set_ylabel("training loss (nats per token)")
         axes.legend(fontsize=8)
         figure.savefig(path)
+
+
+def _own_rates(optim: OptimSection, rate: float) -> dict[str, float]:
+    """Rates of their own that parameters have, at their multiple of this one."""
+    own = {name: getattr(optim, name) for name in OWN_RATES}
+    return {name: value / optim.peak * rate for name, value in own.items() if value is not None}
 
 
 def _until_not_finite(pairs: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:

@@ -127,6 +127,7 @@ def judge_run(run: RecordedRun) -> Verdict:
         tokens_per_parameter=planned_tokens_per_parameter(run),
         failure=run.state.reason if run.state.exit_code == _DIVERGED else None,
         samples=run.evaluations[-1].samples if run.evaluations else (),
+        is_range_test=facts_of(run.environment).is_range_test,
     )
     return judge(run.records, floor_of(run), facts)
 

@@ -53,6 +53,7 @@ def describe_environment(
         "device": device,
         "threads_per_rank": torch.get_num_threads(),
         "attention_backend": {"name": attention.name, "passed_over": list(attention.reasons)},
+        "schedule": config.schedule.name,
         "optimizer": optimizer_note,
         "optimizer_groups": optimizer_groups,
         "options": describe_options(decisions.model, config.train.z_loss_coef),

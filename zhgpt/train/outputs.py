@@ -114,8 +114,11 @@ class Outputs:
 
     def _say_whether_it_learns(self, samples: list[dict[str, Any]]) -> None:
         assert self.console is not None
-        verdict = judge(self.records, self.floor, VerdictFacts(self.tokens_per_parameter, samples=samples))
-        if verdict.kind in ("too_short", "no_floor"):
+        facts = VerdictFacts(
+            self.tokens_per_parameter, samples=samples, is_range_test=self.watch.history.facts.is_range_test
+        )
+        verdict = judge(self.records, self.floor, facts)
+        if verdict.kind in ("too_short", "no_floor", "range_test"):
             return
         self.console.message(f"  {verdict.sentence}")  # what to do, the detectors say
         self.event("verdict", step=self.records[-1]["step"], kind=verdict.kind, sentence=verdict.sentence)
