@@ -152,6 +152,12 @@ def test_a_block_that_moves_by_the_learning_rate_is_dead_where_the_others_move_f
     assert finding.first.value > DEAD_PER_RATE * record["learning_rate"]
 
 
+@pytest.mark.parametrize("name", ["failing_diverged", "failing_muon_diverged"])
+def test_a_layer_that_moves_is_not_dead_however_high_the_rate(name: str) -> None:
+    assert "exploding_layer" in recorded(name).found()
+    assert "dead_layer" not in recorded(name).found()
+
+
 def test_a_layer_is_dead_by_the_rate_of_its_own_matrices() -> None:
     run = recorded("healthy_muon")
     lower = replace(run.facts, hidden_rate_factor=0.25)

@@ -5,6 +5,8 @@ from zhgpt.health.history import History
 
 LARGEST_RATIO = 0.1
 DEAD_PER_RATE = 0.5
+DEAD_MOST = 5e-3
+"""A layer that moves by more of its weights a step is alive, however high the learning rate."""
 DEAD_SHARE = 0.02
 RECORDS = 3
 """Records in a row that must say so."""
@@ -31,7 +33,7 @@ def dead(history: History) -> Sighting | None:
     if not scheduled or layer is None or middle is None or len(found) < RECORDS:
         return None
     rate = history.hidden_rate(scheduled)
-    limit = max(DEAD_PER_RATE * rate, DEAD_SHARE * middle)
+    limit = max(min(DEAD_PER_RATE * rate, DEAD_MOST), DEAD_SHARE * middle)
     if max(found) >= limit:
         return None
     return Sighting(
@@ -58,7 +60,7 @@ DEAD_LAYER = Detector(
     "A layer does not move",
     "某层几乎不更新",
     f"the smallest update-to-weight ratio of a layer is below {DEAD_PER_RATE:g} times the learning rate of the layers' "
-    f"matrices, or below {DEAD_SHARE:.0%} of the median layer's, in {RECORDS} records in a row",
+    f"matrices and below {DEAD_MOST:g}, or below {DEAD_SHARE:.0%} of the median layer's, in {RECORDS} records in a row",
     dead,
     "No gradient reaches the layer, or the optimizer swallows it: look at optim.eps (1e-8 is usual; a large one stops every "
     "layer), at train.initial_weights (a layer of zeros stays one), and at model.initializer_range.",
