@@ -61,6 +61,12 @@ def test_few_tokens_a_parameter_say_the_ratio_and_what_it_means(warn: Warn) -> N
     ]
 
 
+def test_a_range_test_is_called_one_and_not_warned_of_what_it_is_for(advise: Advise) -> None:
+    short = ("train.steps=100", "optim.learning_rate=1.0", "schedule.warmup_steps=0")
+    assert len(advise(*short)) == 3
+    assert [said.kind for said in advise(*short, "schedule.name=range_test")] == ["range_test"]
+
+
 def test_a_middling_ratio_is_called_undertrained(warn: Warn) -> None:
     [warning] = warn("train.steps=2000")
     assert "100M parameters on 1.02B tokens: 10 tokens a parameter" in warning

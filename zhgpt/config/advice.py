@@ -96,9 +96,10 @@ def advice_for(
 ) -> list[Sentence]:
     """What should be said of a run that can start but will hardly do what its owner wants; a sentence or two each."""
     rates = judge_rates(config, plan, numbers.active, numbers.non_embedding)
+    is_to_train = config.schedule.name != "range_test"  # which ends long before it has seen enough, on purpose
     return [
         *_ramp_advice(plan),
-        *_token_advice(plan, numbers),
+        *(_token_advice(plan, numbers) if is_to_train else ()),
         *_epoch_advice(plan, numbers),
         *optimizer_advice(config, plan, rates, numbers.active != numbers.parameters),
         *_model_advice(config, model, numbers),

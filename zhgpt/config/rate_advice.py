@@ -13,7 +13,7 @@ from zhgpt.config.usual_rates import FINE_TUNING_RATE, GPT3_LEARNING_RATES, Rate
 def optimizer_advice(
     config: RunConfig, plan: BatchPlan, rates: Sequence[RateJudgement], is_mixture: bool
 ) -> Iterator[Sentence]:
-    """What should be said of learning rates, schedule, weight decay and clipping.
+    """What should be said of learning rates, schedule, weight decay and clipping. A range test is meant to take too high a rate.
 
     Args:
         config: the run's settings.
@@ -21,8 +21,9 @@ def optimizer_advice(
         rates: from ``judge_rates``, the hidden matrices' first.
         is_mixture: whether a token passes a part of the parameters only.
     """
-    for judged in rates:
-        yield from _rate_advice(judged, config.model.mup_base_width, is_mixture)
+    if config.schedule.name != "range_test":
+        for judged in rates:
+            yield from _rate_advice(judged, config.model.mup_base_width, is_mixture)
     yield from _schedule_advice(config, plan, rates[0].rate)
     if config.optim.weight_decay == 0:
         yield Sentence(
