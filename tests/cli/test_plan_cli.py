@@ -77,6 +77,17 @@ def test_a_proposal_that_would_fail_is_an_error_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_outside_the_projects_folder_the_missing_json_is_called_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plan("--hours", 1, "--text-gb", 1).endswith(
+        "zero1.json (ds_configs/zero1.json lies in zhgpt's own folder)\n"
+    )
+    with pytest.raises(UserError, match=r"zero1\.json \(the one taken when --deepspeed_config is not given\): no such"):
+        plan("--config", "planned.yaml")
+
+
 def test_what_was_assumed_and_estimated_is_said_in_chinese_too() -> None:
     words = ("--config", ROOT / "configs/qwen3_300m.yaml", "--num-nodes", 2, "--language", "zh")
     said, values = plan(*words), as_json(*words)
@@ -128,7 +139,8 @@ def test_without_a_name_the_recipe_is_written_beside_what_is_there(
     monkeypatch.chdir(tmp_path)
     said = plan("--hours", 4, "--text-gb", 0.5).splitlines()
     assert said[-1] == (
-        "wrote planned.yaml; train it: zhgpt pretrain --config planned.yaml --deepspeed_config ds_configs/zero1.json"
+        "wrote planned.yaml; train it: zhgpt pretrain --config planned.yaml --deepspeed_config ds_configs/zero1.json "
+        "(ds_configs/zero1.json lies in zhgpt's own folder)"
     )
     assert load_run_config(tmp_path / "planned.yaml").run.name == "planned"
     second = as_json("--hours", 4, "--text-gb", 0.5)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from zhgpt.plan.propose import Proposal
 
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
-DEFAULT_DEEPSPEED_CONFIG = Path("ds_configs/zero1.json")
 
 
 class PlanGroup(TyperGroup):
@@ -65,7 +64,7 @@ def plan(
     deepspeed_config: Annotated[
         Path | None,
         typer.Option(
-            "--deepspeed_config", "--deepspeed-config", help=f"DeepSpeed JSON [default: {DEFAULT_DEEPSPEED_CONFIG}]."
+            "--deepspeed_config", "--deepspeed-config", help="DeepSpeed JSON [default: ds_configs/zero1.json]."
         ),
     ] = None,
     num_gpus: Annotated[int | None, typer.Option("--num-gpus", help="GPUs of one host [default: 1].")] = None,
@@ -117,7 +116,7 @@ def _answer(asked: Asked, config: Path | None, deepspeed_config: Path | None, ov
         for option, value in (("--output", asked.output), ("--tokens-per-parameter", asked.tokens_per_parameter)):
             if value is not None:
                 raise SettingError(f"{option} belongs to a proposed recipe; leave out --config to have one proposed")
-        _predict(asked, config, deepspeed_config or DEFAULT_DEEPSPEED_CONFIG, overrides)
+        _predict(asked, config, deepspeed_config, overrides)
         return
     if overrides:
         raise SettingError(f"{overrides[0]} overrides a recipe; name one with --config, or leave it out")
@@ -131,7 +130,7 @@ def _answer(asked: Asked, config: Path | None, deepspeed_config: Path | None, ov
     _propose(asked)
 
 
-def _predict(asked: Asked, config_path: Path, deepspeed_config: Path, overrides: list[str]) -> None:
+def _predict(asked: Asked, config_path: Path, deepspeed_config: Path | None, overrides: list[str]) -> None:
     """Read recipe and JSON, predict, print; for a run that would fail, with a plan that would not."""
     from zhgpt.cli.plan_tables import print_json, print_prediction
     from zhgpt.config.deepspeed_json import load_deepspeed_json

@@ -45,7 +45,10 @@ def print_proposal(proposal: "Proposal", recipe: Path, language: "Language") -> 
     print_prediction(proposal.prediction, None, language)
     json_path = f"ds_configs/zero{proposal.stage}.json"
     command = f"zhgpt pretrain --config {shlex.quote(str(recipe))} --deepspeed_config {json_path}"
-    typer.echo(f"已写入 {recipe}；训练命令：{command}" if language == "zh" else f"wrote {recipe}; train it: {command}")
+    en, zh = f"wrote {recipe}; train it: {command}", f"已写入 {recipe}；训练命令：{command}"
+    if not Path(json_path).exists():
+        en, zh = f"{en} ({json_path} lies in zhgpt's own folder)", f"{zh}（{json_path} 在 zhgpt 的目录里）"
+    typer.echo(zh if language == "zh" else en)
 
 
 def print_json(
