@@ -138,7 +138,7 @@ class Expectation:
     @property
     def is_on_other_text(self) -> bool:
         """Whether the unigram line says that the text is not like that of the runs."""
-        return self.unigram_ratio is not None and abs(self.unigram_ratio - 1) > SAME_TEXT
+        return _is_other_text(self.unigram_ratio)
 
 
 def load_runs(path: Path = RUNS) -> list[Run]:
@@ -239,6 +239,10 @@ def with_little_text(parameters: float, tokens: float, unique_tokens: float | No
     return committed_curves()[0].at(*worth)
 
 
+def _is_other_text(unigram_ratio: float | None) -> bool:
+    return unigram_ratio is not None and abs(unigram_ratio - 1) > SAME_TEXT
+
+
 def expect(
     parameters: float, tokens: float, unique_tokens: float | None = None, unigram_bits_per_byte: float | None = None
 ) -> Expectation:
@@ -257,7 +261,7 @@ def expect(
     values = [value] if factor <= FAR else [value, *(other.at(parameters, worth) for other in others)]
     low, high = min(values) * (1 - error), max(values) * (1 + error)
     ratio = None if unigram_bits_per_byte is None else unigram_bits_per_byte / unigram_of_the_runs()
-    if ratio is not None and abs(ratio - 1) > SAME_TEXT:
+    if _is_other_text(ratio):
         low, high = min(low, value / miss_on_other_texts()), max(high, value * miss_on_other_texts())
     taken_to = ratio or 1.0
     return Expectation(taken_to * value, taken_to * low, taken_to * high, factor if factor > FAR else None, ratio)
