@@ -158,8 +158,8 @@ def _comments(proposal: Proposal, command: str) -> list[str]:
         *_rate_and_batch(proposal),
         "# Optimizer and schedule: what learned most from a token here (docs/recipe.md). Muon's step is scaled to AdamW's, whose",
         "# rates serve it (Liu et al. 2025, arXiv 2502.16982).",
-        "# A rate found with a narrower model: set it, and model.mup_base_width to the width of that model",
-        "# (docs/architecture_options.md).",
+        "# A rate found with a narrower model: model.mup_base_width, and a test before it is trusted",
+        "# (docs/architecture_options.md, Width).",
         f"# {plan.tokens_per_second:,.0f} tokens a second and {plan.memory.total / 2**30:.1f} GiB a GPU with "
         f"ds_configs/zero{proposal.stage}.json.",
         f"# Memory and time are {state}.",
