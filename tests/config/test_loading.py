@@ -87,6 +87,7 @@ def test_resolve_model_is_found_beside_load_run_config() -> None:
 
 def test_a_missing_file_names_the_configs_beside_it(tmp_path: Path) -> None:
     (tmp_path / "demo.yaml").touch()
+    (tmp_path / ".hidden.yaml").touch()
     with pytest.raises(MissingInputError) as caught:
         load_run_config(tmp_path / "dmeo.yaml")
     assert str(caught.value) == f"{tmp_path}/dmeo.yaml: no such config file; there is {tmp_path}/demo.yaml"

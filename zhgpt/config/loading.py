@@ -90,7 +90,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        near = sorted(str(other) for other in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        near = sorted(str(other) for other in path.parent.glob("[!.]*.y*ml")) if path.parent.is_dir() else []
         listing = f"; there is {', '.join(near)}" if near else ""
         raise MissingInputError(f"{path}: no such config file{listing}") from error
     except UnicodeDecodeError as error:
