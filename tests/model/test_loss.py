@@ -12,9 +12,9 @@ VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 64 rows in groups of two: 150 tokens make three chunks and two groups, the last ones partial."""
-    monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", {"cpu": 64 * PADDED})
-    monkeypatch.setattr(loss_module, "GROUP_ENTRIES", {"cpu": 128 * PADDED})
+    """Chunks of 64 rows, softmax of 20: 150 tokens make three chunks, each of up to four parts, the last ones partial."""
+    monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", 64 * PADDED)
+    monkeypatch.setattr(loss_module, "SOFTMAX_ENTRIES", {"cpu": 20 * PADDED})
     monkeypatch.setattr(loss_module, "ROWS_IN_CACHE", 200)
 
 

@@ -14,7 +14,7 @@ from zhgpt.plan.activations import (
     ATTENTION_BLOCK,
     KEPT_ATTENTION_BYTES,
     LOSS_CHUNK_ENTRIES,
-    LOSS_GROUP_ENTRIES,
+    LOSS_SOFTMAX_ENTRIES,
     activations,
 )
 
@@ -95,8 +95,8 @@ def test_attention_weights_are_kept_while_they_are_few(monkeypatch: pytest.Monke
 
 
 def test_the_chunk_of_logits_is_that_of_the_loss() -> None:
-    assert {"cpu": loss.CHUNK_ENTRIES["cpu"], "cuda": loss.DEFAULT_CHUNK_ENTRIES} == LOSS_CHUNK_ENTRIES
-    assert {"cpu": loss.GROUP_ENTRIES["cpu"], "cuda": loss.GROUP_ENTRIES.get("cuda", 0)} == LOSS_GROUP_ENTRIES
+    assert loss.CHUNK_ENTRIES == LOSS_CHUNK_ENTRIES
+    assert {"cuda": LOSS_CHUNK_ENTRIES, **loss.SOFTMAX_ENTRIES} == LOSS_SOFTMAX_ENTRIES
     assert (blocked_attention.KEPT_BYTES, packing.QUERY_BLOCK) == (KEPT_ATTENTION_BYTES, ATTENTION_BLOCK)
 
 

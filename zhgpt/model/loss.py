@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 IGNORED_LABEL = -100
-# Logits in a chunk. CPU: 32 MiB in fp32; at 32,000 ids products of 256 rows took 0.92 of the time of 131, and what is done to
-# each logit 1.1 of it. Elsewhere: 128 MiB, hundreds of rows at 50,000 ids, to keep the products large (not measured).
-CHUNK_ENTRIES = {"cpu": 2**23}
-DEFAULT_CHUNK_ENTRIES = 2**25
-# Slopes in a group of chunks, which goes into the weight's gradient by one product: adding a product to that gradient
-# costs as much as reading and writing all of it. CPU: 32 MiB in bf16; elsewhere a group is a chunk.
-GROUP_ENTRIES = {"cpu": 2**24}
+# Logits in a chunk: 64 MiB in bf16. Slopes take their place and go into the weight's gradient by one product, and adding that
+# product costs as much as reading and writing the whole gradient: on a CPU, at 32,000 ids, half as many took 1.1 of the time.
+CHUNK_ENTRIES = 2**25
+# Logits that are made fp32 for their softmax at a time. CPU: 0.5 MiB, which a core's cache holds; at 32 MiB the softmax took
+# three to four times as long. Elsewhere a whole chunk.
+SOFTMAX_ENTRIES = {"cpu": 2**17}
 # Rows of the weight's gradient that are worked on at a time on a CPU: with their temporaries they stay in its cache.
 ROWS_IN_CACHE = 8192
 # Chunks are a multiple of this many rows: on a CPU, products over 524 rows took 1.1 of the time of 512, row by row.
@@ -81,11 +80,15 @@ def target_nats(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int)
     compute_TD, compute_VD = hidden_TD.to(dtype), weight.to(dtype)
     nats_T = torch.zeros(labels_T.shape, dtype=torch.float32, device=hidden.device)
     with without_autocast(device_type):
-        for _, chunks in _groups(len(labels_T), weight.shape[0], device_type):
-            for chunk in chunks:
-                logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()[:, :vocab_size]
-                nats_T[chunk] = functional.cross_entropy(
-                    logits_CV, labels_T[chunk], ignore_index=IGNORED_LABEL, reduction="none"
+        for chunk in _chunks(len(labels_T), weight.shape[0]):
+            logits_CV = torch.mm(compute_TD[chunk], compute_VD.t())
+            labels_C, nats_C = labels_T[chunk], nats_T[chunk]
+            for rows in _softmax_rows(logits_CV):
+                nats_C[rows] = functional.cross_entropy(
+                    logits_CV[rows].float()[:, :vocab_size],
+                    labels_C[rows],
+                    ignore_index=IGNORED_LABEL,
+                    reduction="none",
                 )
     return nats_T.view(labels.shape)
 
@@ -114,21 +117,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_TD = torch.empty_like(compute_TD) if with_gradients else None
         grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else None
         with without_autocast(hidden_TD.device.type):
-            for group, chunks in _groups(hidden_TD.shape[0], weight_VD.shape[0], hidden_TD.device.type):
-                rows = group.stop - group.start if with_gradients else 0
-                slope_GV = compute_TD.new_empty(rows, weight_VD.shape[0])
-                for chunk in chunks:
-                    logits_CV = torch.mm(compute_TD[chunk], compute_VD.t()).float()
-                    losses, slope_CV = _cross_entropy(
-                        logits_CV, labels_T[chunk], vocab_size, z_loss_coef, with_gradients
-                    )
-                    losses_2 += losses
-                    if with_gradients:
-                        slope_GV[chunk.start - group.start : chunk.stop - group.start] = slope_CV
-                    del logits_CV, slope_CV  # before the next two, and before the gradient of the weight
+            for chunk in _chunks(hidden_TD.shape[0], weight_VD.shape[0]):
+                logits_CV = torch.mm(compute_TD[chunk], compute_VD.t())
+                losses_2 += _cross_entropy(logits_CV, labels_T[chunk], vocab_size, z_loss_coef, with_gradients)
                 if grad_TD is not None and grad_VD is not None:
-                    torch.mm(slope_GV, compute_VD, out=grad_TD[group])
-                    _add_product(grad_VD, slope_GV.t(), compute_TD[group])
+                    torch.mm(logits_CV, compute_VD, out=grad_TD[chunk])  # they are slopes now
+                    _add_product(grad_VD, logits_CV.t(), compute_TD[chunk])
+                del logits_CV  # before the next ones
         ctx.save_for_backward(grad_TD, grad_VD)
         return losses_2
 
@@ -148,58 +143,81 @@ def without_autocast(device_type: str) -> AbstractContextManager[object]:
     return torch.autocast(device_type, enabled=False) if available else nullcontext()
 
 
-def _groups(tokens: int, vocabulary: int, device_type: str) -> Iterator[tuple[slice, list[slice]]]:
-    """Groups of rows, each with the chunks that it consists of."""
-    rows = max(1, CHUNK_ENTRIES.get(device_type, DEFAULT_CHUNK_ENTRIES) // vocabulary)
-    rows = max(1, min(tokens, rows // ROW_MULTIPLE * ROW_MULTIPLE or rows))
-    chunks_in_group = max(1, GROUP_ENTRIES.get(device_type, 0) // vocabulary // rows)
-    step = rows * chunks_in_group
-    for start in range(0, tokens, step):
-        end = min(start + step, tokens)
-        yield slice(start, end), [slice(row, min(row + rows, end)) for row in range(start, end, rows)]
+def _chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
+    rows = max(1, CHUNK_ENTRIES // vocabulary)
+    return _slices(tokens, rows // ROW_MULTIPLE * ROW_MULTIPLE or rows)
+
+
+def _softmax_rows(logits_CV: Tensor) -> Iterator[slice]:
+    rows, vocabulary = logits_CV.shape
+    return _slices(rows, max(1, SOFTMAX_ENTRIES.get(logits_CV.device.type, logits_CV.numel()) // vocabulary))
+
+
+def _slices(count: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _cross_entropy(
     logits_CV: Tensor, labels_C: Tensor, vocab_size: int, z_loss_coef: float, with_slope: bool
-) -> tuple[Tensor, Tensor]:
-    """Both losses and the z-loss in them (2,) of one chunk of fp32 logits, and with ``with_slope`` the slope of their sum:
-    softmax times (1 + 2 z_loss_coef logsumexp) minus one-hot, 0 without target."""
+) -> Tensor:
+    """Both losses and the z-loss in them (2,), fp32, of one chunk of logits in the products' dtype.
+
+    With ``with_slope`` the slope of their sum takes the logits' place: softmax times (1 + 2 z_loss_coef logsumexp) minus
+    one-hot, 0 without target.
+    """
     logits_CV[:, vocab_size:] = float("-inf")
-    has_target_C1 = (labels_C != IGNORED_LABEL)[:, None]
     targets_C1 = labels_C.clamp(min=0)[:, None]
-    on_cpu = logits_CV.device.type == "cpu"
-    if with_slope:
-        log_likelihood_C1, share_CV = (_shares_on_cpu if on_cpu else _shares)(logits_CV, targets_C1)
-    else:
-        log_likelihood_C1, share_CV = torch.log_softmax(logits_CV, dim=-1).gather(1, targets_C1), logits_CV
-    log_sum_C1 = logits_CV.gather(1, targets_C1) - log_likelihood_C1
+    target_logits_C1 = logits_CV.gather(1, targets_C1).float()
+    log_likelihood_C1 = torch.cat(
+        [
+            _softmax_in_place(logits_CV[rows], targets_C1[rows], z_loss_coef, with_slope)
+            for rows in _softmax_rows(logits_CV)
+        ]
+    )
+    log_sum_C1 = target_logits_C1 - log_likelihood_C1
+    has_target_C1 = (labels_C != IGNORED_LABEL)[:, None]
     nats = -(log_likelihood_C1 * has_target_C1).sum()
     z_loss = z_loss_coef * (log_sum_C1.square() * has_target_C1).sum()
-    losses_2 = torch.stack((nats + z_loss, z_loss))
+    if with_slope:
+        target_slopes_C1 = log_likelihood_C1.exp() * (1 + 2 * z_loss_coef * log_sum_C1) - 1
+        rows_C = torch.arange(len(labels_C), device=labels_C.device)
+        # Not scatter_: on a CPU it goes over all slopes twice.
+        logits_CV[rows_C, targets_C1[:, 0]] = target_slopes_C1[:, 0].to(logits_CV.dtype)
+        if logits_CV.device.type == "cpu":  # nobody waits for a device here, and a pass over all slopes is saved
+            logits_CV.index_fill_(0, (~has_target_C1).flatten().nonzero().flatten(), 0.0)
+        else:
+            logits_CV.mul_(has_target_C1)
+    return torch.stack((nats + z_loss, z_loss))
+
+
+def _softmax_in_place(logits_RV: Tensor, targets_R1: Tensor, z_loss_coef: float, with_slope: bool) -> Tensor:
+    """Log-likelihood of the targets (R, 1), fp32; with ``with_slope`` softmax times (1 + 2 z_loss_coef logsumexp) takes the
+    logits' place."""
+    fp32_RV = logits_RV.float()
     if not with_slope:
-        return losses_2, share_CV
+        return torch.log_softmax(fp32_RV, dim=-1).gather(1, targets_R1)
+    shares = _shares_on_cpu if logits_RV.device.type == "cpu" else _shares
+    log_likelihood_R1, share_RV = shares(fp32_RV, targets_R1)
     if z_loss_coef:
-        share_CV.mul_(1 + 2 * z_loss_coef * log_sum_C1)
-    share_CV.scatter_add_(1, targets_C1, torch.full_like(log_likelihood_C1, -1.0))
-    if on_cpu:  # nobody waits for a device here, and a pass over all slopes is saved
-        return losses_2, share_CV.index_fill_(0, (~has_target_C1).flatten().nonzero().flatten(), 0.0)
-    return losses_2, share_CV.mul_(has_target_C1)
+        share_RV.mul_(1 + 2 * z_loss_coef * (fp32_RV.gather(1, targets_R1) - log_likelihood_R1))
+    logits_RV.copy_(share_RV)
+    return log_likelihood_R1
 
 
-def _shares(logits_CV: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the targets (C, 1), and the softmax."""
-    log_softmax_CV = torch.log_softmax(logits_CV, dim=-1)
-    log_likelihood_C1 = log_softmax_CV.gather(1, targets_C1)
-    return log_likelihood_C1, log_softmax_CV.exp_()
+def _shares(logits_RV: Tensor, targets_R1: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of the targets (R, 1), and the softmax, of fp32 logits."""
+    log_softmax_RV = torch.log_softmax(logits_RV, dim=-1)
+    log_likelihood_R1 = log_softmax_RV.gather(1, targets_R1)
+    return log_likelihood_R1, log_softmax_RV.exp_()
 
 
-def _shares_on_cpu(logits_CV: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor]:
+def _shares_on_cpu(logits_RV: Tensor, targets_R1: Tensor) -> tuple[Tensor, Tensor]:
     """The same by one softmax: torch's CPU softmax takes a fifth of the time of its exponential function."""
-    share_CV = torch.softmax(logits_CV, dim=-1)
-    likelihood_C1 = share_CV.gather(1, targets_C1)
-    if likelihood_C1.min() > SMALLEST_SHARE:
-        return likelihood_C1.log(), share_CV
-    return logits_CV.gather(1, targets_C1) - logits_CV.logsumexp(dim=-1, keepdim=True), share_CV
+    share_RV = torch.softmax(logits_RV, dim=-1)
+    likelihood_R1 = share_RV.gather(1, targets_R1)
+    if likelihood_R1.min() > SMALLEST_SHARE:
+        return likelihood_R1.log(), share_RV
+    return logits_RV.gather(1, targets_R1) - logits_RV.logsumexp(dim=-1, keepdim=True), share_RV
 
 
 def _add_product(total_VD: Tensor, left: Tensor, right: Tensor) -> None:
@@ -219,7 +237,7 @@ def _scaled(total_VD: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     return scaled_VD
 
 
-def _rows(total_VD: Tensor) -> list[slice]:
+def _rows(total_VD: Tensor) -> Iterator[slice]:
     """All rows; on a CPU in parts that stay in its cache."""
-    step = ROWS_IN_CACHE if total_VD.device.type == "cpu" else max(1, total_VD.shape[0])
-    return [slice(start, start + step) for start in range(0, total_VD.shape[0], step)]
+    count = total_VD.shape[0]
+    return _slices(count, ROWS_IN_CACHE if total_VD.device.type == "cpu" else max(1, count))

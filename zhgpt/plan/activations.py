@@ -11,10 +11,10 @@ from zhgpt.model.shape import DecoderShape, decoder_shape
 
 Kernels = Literal["cpu", "cuda"]
 INDEX_BYTES = 8
-LOSS_CHUNK_ENTRIES = {"cpu": 2**23, "cuda": 2**25}
+LOSS_CHUNK_ENTRIES = 2**25
 """Logits in a chunk of the loss; :mod:`zhgpt.model.loss` says why (a test holds that they are the same)."""
-LOSS_GROUP_ENTRIES = {"cpu": 2**24, "cuda": 0}
-"""Slopes in a group of chunks, likewise; a group is a chunk at least."""
+LOSS_SOFTMAX_ENTRIES = {"cpu": 2**17, "cuda": LOSS_CHUNK_ENTRIES}
+"""Those of a chunk whose softmax is taken at a time, likewise; a row at least."""
 KEPT_ATTENTION_BYTES = 2**26
 """``KEPT_BYTES`` of :mod:`zhgpt.model.blocked_attention`: weights of a layer that are kept; more are computed again."""
 ATTENTION_BLOCK = 128
@@ -78,15 +78,16 @@ def activations(
         layers = [layer + tokens * copies * shape.hidden_size * half for layer in layers]
     kept = sum(inputs if layer in recomputed_layers else size for layer, size in enumerate(layers))
     vocabulary = shape.padded_vocab_size
-    chunk = min(tokens, max(1, LOSS_CHUNK_ENTRIES[kernels] // vocabulary)) * vocabulary
-    # Logits in fp32, their softmax (the slope takes its place) and the slopes of the group in the products' type; then the
-    # table's gradient of the group before it is added, on the CPU a few rows at a time.
-    group = max(chunk, min(tokens * vocabulary, LOSS_GROUP_ENTRIES[kernels]))
+    chunk = min(tokens, max(1, LOSS_CHUNK_ENTRIES // vocabulary)) * vocabulary
+    # Logits in the products' type, whose place their slopes take; beside them some in fp32 and their softmax, later the
+    # chunk's part of the table's gradient before it is added, on the CPU a few rows at a time.
+    softmax = min(chunk, max(LOSS_SOFTMAX_ENTRIES[kernels], vocabulary))
     product = 0 if half == 4 or kernels == "cpu" else half * vocabulary * shape.hidden_size
+    fp32_copies = 1 if half == 4 else 2
     return Activations(
         kept=kept + shared + final_norm + inputs,
         layer=max((layers[layer] for layer in recomputed_layers), default=0.0),
-        logits=max((4 + 4) * chunk, 4 * chunk + product) + half * group + tokens * shape.hidden_size * half,
+        logits=half * chunk + max(4 * fp32_copies * softmax, product) + tokens * shape.hidden_size * half,
         head_gradient=4.0 * vocabulary * shape.hidden_size,
     )
 
