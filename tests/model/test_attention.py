@@ -12,6 +12,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zhgpt.errors import SettingError
 from zhgpt.model.attention import ATTENTION_BACKENDS, AUTO_ORDER, choose_attention_backend
+from zhgpt.model.packing import QUERY_BLOCK
 
 BACKENDS = ("reference", "sdpa", "blocked", "flash2", "torch_varlen")
 
@@ -185,25 +186,27 @@ def test_auto_tries_known_backends_and_ends_with_one_that_runs_everywhere() -> N
 def long_inputs(dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
     """300 positions: three blocks, the last one partial; documents that end inside a block, on its edge and after it."""
     generator = torch.Generator().manual_seed(8)
-    shapes = [(2, 300, 4, 16), (2, 300, 2, 16), (2, 300, 2, 16)]
+    shapes = [(3, 300, 4, 16), (3, 300, 2, 16), (3, 300, 2, 16)]
     inputs = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
-    ends = torch.tensor([[40, 128, 290], [129, 130, 131]])
+    ends = torch.tensor([[40, 128, 290], [129, 130, 131], [200, 250, 256]])
     return inputs, (torch.arange(300)[None, :, None] >= ends[:, None, :]).sum(-1)
 
 
 @pytest.mark.parametrize("kept_bytes", [2**26, 0])
 @pytest.mark.parametrize("separated", [True, False])
+@pytest.mark.parametrize("together", [1, 2])
 def test_blocked_attention_equals_the_reference_over_several_blocks(
-    monkeypatch: pytest.MonkeyPatch, separated: bool, kept_bytes: int
+    monkeypatch: pytest.MonkeyPatch, together: int, separated: bool, kept_bytes: int
 ) -> None:
-    """With its weights kept for the backward pass, and with weights that are computed again."""
+    """With its weights kept for the backward pass, and computed again; sequences one by one, and two and then the last."""
+    monkeypatch.setattr("zhgpt.model.blocked_attention.WEIGHTS_AT_ONCE", together * 4 * QUERY_BLOCK * 300)
     monkeypatch.setattr("zhgpt.model.blocked_attention.KEPT_BYTES", kept_bytes)
     inputs, document_ids = long_inputs()
     results = []
     for name in ("blocked", "reference"):
         backend = ATTENTION_BACKENDS[name]
         cpu = torch.device("cpu")
-        packing = backend.pack(document_ids, cpu) if separated else backend.pack_causal(2, 300, cpu)
+        packing = backend.pack(document_ids, cpu) if separated else backend.pack_causal(3, 300, cpu)
         mixed = backend.attend(*inputs, packing)
         results.append([mixed, *torch.autograd.grad(mixed.square().sum(), inputs)])
     for found, expected in zip(*results, strict=True):
@@ -216,7 +219,7 @@ def test_blocked_attention_in_bf16_is_about_as_near_the_truth_as_the_fused_kerne
 
     def gradients(name: str, inputs: list[Tensor]) -> list[Tensor]:
         backend = ATTENTION_BACKENDS[name]
-        mixed = backend.attend(*inputs, backend.pack_causal(2, 300, torch.device("cpu")))
+        mixed = backend.attend(*inputs, backend.pack_causal(3, 300, torch.device("cpu")))
         return [mixed, *torch.autograd.grad(mixed.float().sin().sum(), inputs)]
 
     truth = gradients("reference", [x.detach().float().requires_grad_() for x in inputs])
@@ -234,8 +237,12 @@ def test_blocked_attention_builds_no_mask_of_all_pairs() -> None:
     packing = ATTENTION_BACKENDS["blocked"].pack(document_ids, torch.device("cpu"))
     assert packing.mask is None
     assert packing.first_keys is not None
-    assert packing.first_keys[:, [39, 40, 127, 128, 299]].tolist() == [[0, 40, 40, 128, 290], [0, 0, 0, 0, 131]]
-    assert packing.first_key_of_blocks == ((0, 128, 128), (0, 0, 131))
+    assert packing.first_keys[:, [39, 40, 127, 128, 299]].tolist() == [
+        [0, 40, 40, 128, 290],
+        [0, 0, 0, 0, 131],
+        [0, 0, 0, 0, 256],
+    ]
+    assert packing.first_key_of_blocks == ((0, 128, 128), (0, 0, 131), (0, 0, 256))
 
 
 def test_blocked_attention_is_for_cpus() -> None:
