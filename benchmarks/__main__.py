@@ -7,7 +7,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.records import ROOT, load, page, record, save
+from benchmarks.records import ROOT, load, page, record, save, with_record
 from benchmarks.rows import NEED_CORPUS, ROWS, Place
 from megatron_style_data.atomic import atomic_write_text
 
@@ -27,8 +27,7 @@ def main() -> None:
         place = Place(Path(folder), arguments.corpus, arguments.scale)
         for name in names:
             print(f"{name} …", file=sys.stderr, flush=True)
-            records[name] = record(partial(ROWS[name], place))
-            records = {each: records[each] for each in ROWS if each in records}
+            records = with_record(records, name, record(partial(ROWS[name], place)), ROWS)
             save(arguments.results, records)
             atomic_write_text(arguments.output, page(records))
     print(page(records))

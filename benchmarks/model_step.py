@@ -24,24 +24,24 @@ SMALL = {"layers": 6, "hidden": 384, "heads": 6}
 GPT2_124M = {"layers": 12, "hidden": 768, "heads": 12}
 CASES: dict[str, dict[str, object]] = {
     "6 × 384, bf16": {**SMALL, "precision": "bf16", "micro_batch": 4, "repeats": 7, "steps": 4},
-    "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 4},
+    "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 2},
     "124M, bf16": {**GPT2_124M, "precision": "bf16", "micro_batch": 4, "repeats": 5, "steps": 1},
     "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 1},
-    "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7, "steps": 2},
+    "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7, "steps": 1},
     "engine, eight micro-steps": {
         **SMALL,
         "precision": "bf16",
         "micro_batch": 2,
         "micro_steps": 8,
         "repeats": 7,
-        "steps": 2,
+        "steps": 1,
     },
 }
 MODEL_VARIANTS = ("transformers eager", "transformers compiled", "ours", "ours compiled", "ours, Muon")
 ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
 SPREAD_ALLOWED = 0.05
 """A baseline whose runs differ by more makes a row void."""
-MOST_ROUNDS = 4
+MOST_ROUNDS = 3
 """Times the repeats of a case after which no quieter rounds are waited for."""
 PEAK_SIZE = 1536
 Round = Mapping[str, Mapping[str, float]]

@@ -1,6 +1,7 @@
 """What was measured, kept in benchmarks/results.json, and the page that is written from it.
 
-So some rows can be measured again while the others stay, each with the commit and the machine that it was measured on.
+So some rows can be measured again while the others stay, each with the commit and the machine that it was measured on; what
+was measured on another machine stays beside.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from benchmarks.measure import Comparison
 from megatron_style_data.atomic import atomic_write_json
 
+_ON = " on "
 ROOT = Path(__file__).resolve().parents[1]
 
 _HEAD = """# Benchmarks
@@ -58,7 +60,7 @@ does, while half of it is masked; the peak is that of a product of 1,536 × 1,53
 fp32 masters, fp32 accumulation and clipping; transformers' model in bf16 has bf16 weights and bf16 moments, which is less
 work. Each variant has a process of its own, and keeps what it frees as our runs do (`zhgpt/distributed/memory.py`): on malloc
 as it is, transformers asks the system for the pages of its logits in each step, and scatters with what they cost. In rows of
-2026-11-28 it still does, and is slower for it. A run is one to four steps. Rounds go on, up to four times the number of runs,
+2026-11-28 it still does, and is slower for it. A run is one to four steps. Rounds go on, up to three times the number of runs,
 until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are
 none the quietest count, and a row whose baseline differs by more is void. *Ratio within all rounds* is the median of a
 round's own ratio, between what it lies with 95 %: other work that lasts longer than a round does not move it.
@@ -105,6 +107,20 @@ def save(path: Path, records: Mapping[str, Record]) -> None:
     atomic_write_json(path, {name: asdict(one) for name, one in records.items()})
 
 
+def with_record(records: Mapping[str, Record], name: str, new: Record, order: Iterable[str]) -> dict[str, Record]:
+    """All records and a new one, which takes the place of those of the same name and machine.
+
+    Args:
+        records: key -> record; a key is a name, or ``name on machine`` where another machine has the name.
+        name: of the rows in ``new``.
+        new: what was measured.
+        order: names, as they are to stand on the page.
+    """
+    others = {key: one for key, one in records.items() if (key.partition(_ON)[0], one.machine) != (name, new.machine)}
+    everything = {**others, f"{name}{_ON}{new.machine}" if name in others else name: new}
+    return {key: everything[key] for each in order for key in everything if key.partition(_ON)[0] == each}
+
+
 def page(records: Mapping[str, Record]) -> str:
     """All rows as Markdown."""
     machines = sorted({one.machine for one in records.values()})
@@ -143,13 +159,14 @@ def machine() -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name where the system tells it, and whether it has units for products of bf16 matrices."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
+    if not info.exists():
+        return platform.machine()
+    lines = [line.partition(":") for line in info.read_text().split("\n\n", 1)[0].splitlines()]
+    facts = {key.strip(): value.strip() for key, _, value in lines}
+    amx = " with AMX" if "amx_bf16" in facts.get("flags", "").split() else ""
+    return facts.get("model name", platform.machine()) + amx
 
 
 def others_seconds(stat: Path = Path("/proc/stat")) -> float | None:

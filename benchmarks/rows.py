@@ -105,8 +105,10 @@ ROWS: dict[str, Callable[[Place], list[Comparison]]] = {
     "loader": lambda place: [loader.run(place.dataset)],
     "mixture": lambda _: mixture_layer.run(),
     "expert_parallel": lambda place: expert_parallel.run(place.dataset, place.new_folder("expert_parallel")),
-    "model_step": lambda _: model_step.run("6 × 384"),
-    "model_step_124m": lambda _: model_step.run("124M"),
+    "model_step": lambda _: model_step.run("6 × 384, bf16"),
+    "model_step_fp32": lambda _: model_step.run("6 × 384, fp32"),
+    "model_step_124m": lambda _: model_step.run("124M, bf16"),
+    "model_step_124m_fp32": lambda _: model_step.run("124M, fp32"),
     "engine": lambda _: model_step.run("engine"),
 }
 """In the order of the table."""

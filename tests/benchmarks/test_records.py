@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.__main__ import chosen
 from benchmarks.measure import Comparison
-from benchmarks.records import Record, load, number, others_seconds, page, record, save
+from benchmarks.records import Record, load, number, others_seconds, page, record, save, with_record
 from benchmarks.rows import NEED_CORPUS, ROWS
 
 BUILD = Comparison(
@@ -44,6 +44,17 @@ def test_rows_of_two_machines_say_which() -> None:
     text = page(other)
     assert "Machine 2: the other." in text
     assert "`abc1234`, machine 2 |" in text
+
+
+def test_what_another_machine_measured_stays_beside() -> None:
+    order = ["packing", "build_50"]
+    here, again = (Record((BOUND,), commit, "the other", "2026-01-02") for commit in ("abc1234", "bcd2345"))
+    both = with_record(RECORDS, "packing", here, order)
+    assert list(both) == ["packing", "packing on the other", "build_50"]
+    assert both["packing"] == RECORDS["packing"]
+    assert with_record(both, "packing", again, order)["packing on the other"] == again
+    replaced = with_record(both, "packing", Record((BUILD,), "bcd2345", "a machine", "2026-01-03"), order)
+    assert (replaced["packing"].rows, replaced["packing on the other"]) == ((BUILD,), here)
 
 
 def test_a_record_says_how_much_other_work_there_was() -> None:
