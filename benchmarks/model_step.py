@@ -26,7 +26,7 @@ CASES: dict[str, dict[str, object]] = {
     "6 × 384, bf16": {**SMALL, "precision": "bf16", "micro_batch": 4, "repeats": 7, "steps": 4},
     "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 2},
     "124M, bf16": {**GPT2_124M, "precision": "bf16", "micro_batch": 4, "repeats": 5, "steps": 1},
-    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 1},
+    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 2, "repeats": 5, "steps": 1},
     "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7, "steps": 1},
     "engine, eight micro-steps": {
         **SMALL,
