@@ -26,7 +26,7 @@ CASES: dict[str, dict[str, object]] = {
     "6 × 384, bf16": {**SMALL, "precision": "bf16", "micro_batch": 4, "repeats": 7, "steps": 4},
     "6 × 384, fp32": {**SMALL, "precision": "fp32", "micro_batch": 4, "repeats": 5, "steps": 2},
     "124M, bf16": {**GPT2_124M, "precision": "bf16", "micro_batch": 4, "repeats": 5, "steps": 1},
-    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 2, "repeats": 5, "steps": 1},
+    "124M, fp32": {**GPT2_124M, "precision": "fp32", "micro_batch": 2, "repeats": 5, "steps": 1, "rounds": 6},
     "engine, one micro-step": {**SMALL, "precision": "bf16", "micro_batch": 16, "repeats": 7, "steps": 1},
     "engine, eight micro-steps": {
         **SMALL,
@@ -42,7 +42,7 @@ ENGINE_VARIANTS = ("plain loop", "ZeRO-1", "ZeRO-2")
 SPREAD_ALLOWED = 0.05
 """A baseline whose runs differ by more makes a row void."""
 MOST_ROUNDS = 3
-"""Times the repeats of a case after which no quieter rounds are waited for."""
+"""Times the repeats of a case after which no quieter rounds are waited for, unless it says how many ``rounds``."""
 PEAK_SIZE = 1536
 Round = Mapping[str, Mapping[str, float]]
 """What a turn of each variant took: variant -> ``cpu_seconds`` and ``wall_seconds``."""
@@ -122,6 +122,7 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
     """Starts the variants of a case and times their steps in turns; see ``rows_of``."""
     settings = dict(case)
     repeats, steps = (int(str(settings.pop(key))) for key in ("repeats", "steps"))
+    most_rounds = int(str(settings.pop("rounds", MOST_ROUNDS * repeats)))
     variants = ENGINE_VARIANTS if name.startswith("engine") else MODEL_VARIANTS
     baselines = [variant for variant in variants if variant.startswith(("transformers", "plain"))]
     with ExitStack() as stack:
@@ -134,7 +135,7 @@ def measure_case(name: str, case: Mapping[str, object]) -> dict[str, object]:
         for process in [*processes.values()] * 2:  # Adam's state is there now; some graphs are made in the second step
             process.step()
         rounds: list[Round] = []
-        while len(rounds) < MOST_ROUNDS * repeats:
+        while len(rounds) < most_rounds:
             turns = {one: _mean([process.step() for _ in range(steps)]) for one, process in processes.items()}
             rounds.append(turns)
             spread = baselines_spread(rounds[-repeats:], baselines)

@@ -62,7 +62,8 @@ work. Each variant has a process of its own, and keeps what it frees as our runs
 as it is, transformers asks the system for the pages of its logits in each step, and scatters with what they cost. In rows of
 2026-11-28 it still does, and is slower for it. A run is one to four steps. Rounds go on, up to three times the number of runs,
 until in as many in a row the runs of each baseline differ by at most 5 %; those count, for all variants alike. Where there are
-none the quietest count, and a row whose baseline differs by more is void. *Ratio within all rounds* is the median of a
+none the quietest count, and a row whose baseline differs by more is void. The row of 124M in fp32 has six rounds at most, so
+that it ends within the hour. *Ratio within all rounds* is the median of a
 round's own ratio, between what it lies with 95 %: other work that lasts longer than a round does not move it.
 
 Wherever a model is trained here, ours and the baseline step with torch's fused AdamW. A run whose recipe names no optimizer
