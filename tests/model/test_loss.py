@@ -14,8 +14,8 @@ VOCAB, PADDED, HIDDEN, TOKENS = 500, 512, 32, 150
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 64 rows, softmax of 20: 150 tokens make three chunks, each of up to four parts, the last ones partial."""
     monkeypatch.setattr(loss_module, "CHUNK_ENTRIES", 64 * PADDED)
-    monkeypatch.setattr(loss_module, "SOFTMAX_ENTRIES", {"cpu": 20 * PADDED})
-    monkeypatch.setattr(loss_module, "ROWS_IN_CACHE", 200)
+    monkeypatch.setattr(loss_module, "FP32_ENTRIES", {"cpu": 20 * PADDED})
+    monkeypatch.setattr(loss_module, "PRODUCT_ROWS", {"cpu": 200})
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,8 @@ from zhgpt.plan.activations import (
     ATTENTION_BLOCK,
     KEPT_ATTENTION_BYTES,
     LOSS_CHUNK_ENTRIES,
-    LOSS_SOFTMAX_ENTRIES,
+    LOSS_FP32_ENTRIES,
+    LOSS_PRODUCT_ROWS,
     activations,
 )
 
@@ -96,7 +97,8 @@ def test_attention_weights_are_kept_while_they_are_few(monkeypatch: pytest.Monke
 
 def test_the_chunk_of_logits_is_that_of_the_loss() -> None:
     assert loss.CHUNK_ENTRIES == LOSS_CHUNK_ENTRIES
-    assert {"cuda": LOSS_CHUNK_ENTRIES, **loss.SOFTMAX_ENTRIES} == LOSS_SOFTMAX_ENTRIES
+    assert {"cpu": LOSS_PRODUCT_ROWS} == loss.PRODUCT_ROWS
+    assert {"cuda": LOSS_CHUNK_ENTRIES, **loss.FP32_ENTRIES} == LOSS_FP32_ENTRIES
     assert (blocked_attention.KEPT_BYTES, packing.QUERY_BLOCK) == (KEPT_ATTENTION_BYTES, ATTENTION_BLOCK)
 
 

@@ -120,6 +120,7 @@ def _print_memory(prediction: "Prediction") -> None:
         rows.append(("in the host's memory", f"{memory.host_bytes / GIB:.2f}"))
     moment = {
         "loss": "while the loss is computed",
+        "head": "when the output table gets its gradient",
         "recompute": "when a layer is computed again",
         "backward": "in the backward pass",
         "reduce": "when gradients are reduced",

@@ -14,11 +14,11 @@ IGNORED_LABEL = -100
 # Logits in a chunk: 64 MiB in bf16. Slopes take their place and go into the weight's gradient by one product, and adding that
 # product costs as much as reading and writing the whole gradient: on a CPU, at 32,000 ids, half as many took 1.1 of the time.
 CHUNK_ENTRIES = 2**25
-# Logits that are made fp32 for their softmax at a time. CPU: 0.5 MiB, which a core's cache holds; at 32 MiB the softmax took
-# three to four times as long. Elsewhere a whole chunk.
-SOFTMAX_ENTRIES = {"cpu": 2**17}
-# Rows of the weight's gradient that are worked on at a time on a CPU: with their temporaries they stay in its cache.
-ROWS_IN_CACHE = 8192
+# Entries that are worked on in fp32 at a time, logits for their softmax above all. CPU: 0.5 MiB, which a core's cache holds; at
+# 32 MiB the softmax took three to four times as long. Elsewhere as many as a chunk has.
+FP32_ENTRIES = {"cpu": 2**17}
+# Rows of the weight's gradient whose product is made at a time; elsewhere all.
+PRODUCT_ROWS = {"cpu": 8192}
 # Chunks are a multiple of this many rows: on a CPU, products over 524 rows took 1.1 of the time of 512, row by row.
 ROW_MULTIPLE = 64
 # Below this a softmax in fp32 has lost digits, and its logarithm with them.
@@ -83,7 +83,7 @@ def target_nats(hidden: Tensor, weight: Tensor, labels: Tensor, vocab_size: int)
         for chunk in _chunks(len(labels_T), weight.shape[0]):
             logits_CV = torch.mm(compute_TD[chunk], compute_VD.t())
             labels_C, nats_C = labels_T[chunk], nats_T[chunk]
-            for rows in _softmax_rows(logits_CV):
+            for rows in _fp32_rows(logits_CV):
                 nats_C[rows] = functional.cross_entropy(
                     logits_CV[rows].float()[:, :vocab_size],
                     labels_C[rows],
@@ -148,9 +148,10 @@ def _chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
     return _slices(tokens, rows // ROW_MULTIPLE * ROW_MULTIPLE or rows)
 
 
-def _softmax_rows(logits_CV: Tensor) -> Iterator[slice]:
-    rows, vocabulary = logits_CV.shape
-    return _slices(rows, max(1, SOFTMAX_ENTRIES.get(logits_CV.device.type, logits_CV.numel()) // vocabulary))
+def _fp32_rows(x: Tensor) -> Iterator[slice]:
+    """All rows of a matrix, as many at a time as are worked on in fp32."""
+    rows, columns = x.shape
+    return _slices(rows, max(1, FP32_ENTRIES.get(x.device.type, CHUNK_ENTRIES) // columns))
 
 
 def _slices(count: int, step: int) -> Iterator[slice]:
@@ -171,7 +172,7 @@ def _cross_entropy(
     log_likelihood_C1 = torch.cat(
         [
             _softmax_in_place(logits_CV[rows], targets_C1[rows], z_loss_coef, with_slope)
-            for rows in _softmax_rows(logits_CV)
+            for rows in _fp32_rows(logits_CV)
         ]
     )
     log_sum_C1 = target_logits_C1 - log_likelihood_C1
@@ -225,19 +226,18 @@ def _add_product(total_VD: Tensor, left: Tensor, right: Tensor) -> None:
     if left.dtype == torch.float32:
         total_VD.addmm_(left, right)
         return
-    for rows in _rows(total_VD):
-        total_VD[rows].add_(torch.mm(left[rows], right))
+    count = total_VD.shape[0]
+    for rows in _slices(count, PRODUCT_ROWS.get(total_VD.device.type, count)):
+        total_RD, product_RD = total_VD[rows], torch.mm(left[rows], right)
+        for some in _fp32_rows(total_RD):  # what is added is made fp32 before
+            total_RD[some].add_(product_RD[some])
 
 
 def _scaled(total_VD: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """total * factor, multiplied in fp32, in ``dtype``."""
+    if dtype == total_VD.dtype:
+        return total_VD * factor
     scaled_VD = torch.empty_like(total_VD, dtype=dtype)
-    for rows in _rows(total_VD):
+    for rows in _fp32_rows(total_VD):
         scaled_VD[rows] = total_VD[rows] * factor
     return scaled_VD
-
-
-def _rows(total_VD: Tensor) -> Iterator[slice]:
-    """All rows; on a CPU in parts that stay in its cache."""
-    count = total_VD.shape[0]
-    return _slices(count, ROWS_IN_CACHE if total_VD.device.type == "cpu" else max(1, count))

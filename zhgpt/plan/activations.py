@@ -13,8 +13,10 @@ Kernels = Literal["cpu", "cuda"]
 INDEX_BYTES = 8
 LOSS_CHUNK_ENTRIES = 2**25
 """Logits in a chunk of the loss; :mod:`zhgpt.model.loss` says why (a test holds that they are the same)."""
-LOSS_SOFTMAX_ENTRIES = {"cpu": 2**17, "cuda": LOSS_CHUNK_ENTRIES}
-"""Those of a chunk whose softmax is taken at a time, likewise; a row at least."""
+LOSS_FP32_ENTRIES = {"cpu": 2**17, "cuda": LOSS_CHUNK_ENTRIES}
+"""Those that are worked on in fp32 at a time, likewise; a row at least."""
+LOSS_PRODUCT_ROWS = 8192
+"""``PRODUCT_ROWS`` of the CPU, likewise; on CUDA all."""
 KEPT_ATTENTION_BYTES = 2**26
 """``KEPT_BYTES`` of :mod:`zhgpt.model.blocked_attention`: weights of a layer that are kept; more are computed again."""
 ATTENTION_BLOCK = 128
@@ -30,12 +32,14 @@ class Activations:
         layer: of the layer that saves most: what activation checkpointing computes again.
         logits: the loss's chunk of logits and its slope, while the loss is computed.
         head_gradient: fp32 gradient of the output table, which the loss keeps from forward to backward.
+        scaled_gradient: the same in the weights' type, beside it when the backward pass begins.
     """
 
     kept: float
     layer: float
     logits: float
     head_gradient: float
+    scaled_gradient: float
 
 
 def activations(
@@ -80,15 +84,23 @@ def activations(
     vocabulary = shape.padded_vocab_size
     chunk = min(tokens, max(1, LOSS_CHUNK_ENTRIES // vocabulary)) * vocabulary
     # Logits in the products' type, whose place their slopes take; beside them some in fp32 and their softmax, later the
-    # chunk's part of the table's gradient before it is added, on the CPU a few rows at a time.
-    softmax = min(chunk, max(LOSS_SOFTMAX_ENTRIES[kernels], vocabulary))
-    product = 0 if half == 4 or kernels == "cpu" else half * vocabulary * shape.hidden_size
+    # chunk's part of the table's gradient before it is added.
+    fp32_entries = LOSS_FP32_ENTRIES[kernels]
+    softmax = min(chunk, max(fp32_entries, vocabulary))
+    table = vocabulary * shape.hidden_size
+    if half == 4:
+        product = 0
+    elif kernels == "cuda":
+        product = half * table
+    else:  # of some rows, of which some are made fp32 to be added
+        product = half * min(table, LOSS_PRODUCT_ROWS * shape.hidden_size) + 4 * min(table, fp32_entries)
     fp32_copies = 1 if half == 4 else 2
     return Activations(
         kept=kept + shared + final_norm + inputs,
         layer=max((layers[layer] for layer in recomputed_layers), default=0.0),
         logits=half * chunk + max(4 * fp32_copies * softmax, product) + tokens * shape.hidden_size * half,
-        head_gradient=4.0 * vocabulary * shape.hidden_size,
+        head_gradient=4.0 * table,
+        scaled_gradient=float(stream * table + (0 if stream == 4 else 4 * min(table, fp32_entries))),
     )
 
 

@@ -87,8 +87,9 @@ class MemoryPlan:
 
     Attributes:
         parts: what lies there then, by name.
-        moment: "loss" (the end of the forward pass), "recompute" (a checkpointed layer computed again, first in the backward
-            pass), "backward" (its last layer), "reduce" (gradients between ranks) or "step".
+        moment: "loss" (the end of the forward pass), "head" (the output table's gradient, first in the backward pass),
+            "recompute" (a checkpointed layer computed again, next), "backward" (the last layer), "reduce" (gradients between
+            ranks) or "step".
         host_bytes: what is offloaded to the host, a rank.
     """
 
@@ -183,7 +184,7 @@ def plan_memory(
     )
     moments = {
         moment: _parts_at(moment, model, layout, dense_state, expert_state, held)
-        for moment in ("loss", "recompute", "backward", "reduce", "step")
+        for moment in ("loss", "head", "recompute", "backward", "reduce", "step")
     }
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     parts = {name: size for name, size in moments[moment].items() if size > 0}
@@ -290,7 +291,7 @@ def _parts_at(
     moment: str, model: ModelSection, layout: Layout, dense: StateBytes, experts: StateBytes, held: Activations
 ) -> dict[str, float]:
     """What lies on the device at one moment of the last micro-step."""
-    accumulates, early = layout.accumulation > 1, moment in ("loss", "recompute")
+    accumulates, early = layout.accumulation > 1, moment in ("loss", "head", "recompute")
     states = {"": dense, "experts": experts}
     parts: dict[str, float] = {
         "parameters": dense.weights,
@@ -313,6 +314,9 @@ def _parts_at(
     if moment == "loss":
         parts["activations"] = held.kept
         parts["logits"] = held.logits + held.head_gradient
+    elif moment == "head":
+        parts["activations"] = held.kept
+        parts["logits"] = held.head_gradient + held.scaled_gradient
     elif moment == "recompute":
         parts["activations"] = held.kept + held.layer
         parts["logits"] = held.head_gradient
