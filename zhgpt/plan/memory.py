@@ -306,8 +306,12 @@ def _parts_at(
         during = state.held_gradients + (state.accumulated if accumulates or not early else 0.0)
         if not early:
             during = state.held_gradients + max(during - state.held_gradients, state.late_gradients)
+        if layout.stage == 2 and accumulates and moment in ("backward", "reduce"):
+            during += (
+                layout.weight_bytes / GRADIENT_BYTES * state.late_gradients
+            )  # of this micro-step, not yet in the sum
         parts["experts" if name else "gradients"] += during
-        if moment == "reduce" or layout.stage == 3:
+        if moment == "reduce" or layout.stage == 3 or (layout.stage == 2 and moment == "backward"):
             parts["buffers"] += state.reduction  # stage 3 makes its bucket at the start
         if moment == "step":
             parts["buffers"] += state.update
@@ -322,6 +326,8 @@ def _parts_at(
         parts["logits"] = held.head_gradient
     elif moment == "backward":
         parts["activations"] = held.layer
+        if decoder_shape(model).tie_word_embeddings:
+            parts["logits"] = held.scaled_gradient
     if moment != "step":
         parts["buffers"] += gathered_bytes(model, layout)
         if layout.autocast and moment != "reduce":
