@@ -77,6 +77,7 @@ def rows_of(name: str, measured: Mapping[str, object]) -> list[Comparison]:
         pairs = [
             ("ours", "transformers eager", "1.15; 60 % MFU" if target else ""),
             ("ours", "transformers compiled", "1.0" if target else ""),
+            ("ours compiled", "transformers eager", ""),
             ("ours compiled", "transformers compiled", ""),
             ("ours, Muon", "ours", ""),
         ]
