@@ -1,7 +1,7 @@
 """Planned memory against what real DeepSpeed ranks take on the CPU: ``python -m benchmarks.plan_memory``.
 
 One row a cell: ZeRO stage, precision, ranks, micro batch, accumulation, checkpointing; a 23M-parameter model. Measured is the
-peak of a rank's resident memory above what it held after a small model had been through the same engine.
+peak of the fullest rank's resident memory above what it held after a small model had been through the same engine.
 """
 
 import sys
@@ -39,8 +39,9 @@ def main() -> None:
                 for precision in ("fp32", "bf16")
                 for stage in (0, 1, 2, 3)
             ]
-            found = pool.results("measured_memory:compare", cells, name, world_size=world_size, timeout=3600)[0]
-            for (precision, stage, *_), row in zip(cells, found, strict=True):
+            found = pool.results("measured_memory:compare", cells, name, world_size=world_size, timeout=3600)
+            for (precision, stage, *_), of_ranks in zip(cells, zip(*found, strict=True), strict=True):
+                row = max(of_ranks, key=lambda of_rank: of_rank["measured"])
                 error = 100 * (row["predicted"] / row["measured"] - 1)
                 print(
                     f"| {name} | {optimizer} | {world_size} | {precision} | {stage} | {micro} | {accumulation} | "

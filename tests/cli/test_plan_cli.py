@@ -254,7 +254,7 @@ def test_the_link_between_hosts_is_named_and_where_nobody_said_it_that_too() -> 
 
 
 def test_a_plan_that_does_not_fit_is_an_answer_and_no_error() -> None:
-    values = as_json("--config", ROOT / "configs/qwen3_1b3.yaml", "--gpu", "4090", "train.micro_batch_size=8")
+    values = as_json("--config", ROOT / "configs/qwen3_1b3.yaml", "--gpu", "4090", "train.micro_batch_size=64")
     assert values["memory"]["fits"] is False
     assert "does_not_fit" in values["warning_kinds"]
     assert "it does not fit: " in values["warnings"][0]

@@ -10,7 +10,7 @@ from zhgpt.config.schema import ModelSection
 from zhgpt.model.shape import count_parameters
 from zhgpt.model.transformer import CausalLM
 from zhgpt.plan.memory import MUON_BATCH_VALUES, Layout, layout_of, plan_memory, split_parameters
-from zhgpt.train.muon import LARGEST_BATCH
+from zhgpt.train.matrix_exchange import LARGEST_BATCH
 
 
 @pytest.mark.distributed

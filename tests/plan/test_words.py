@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_told_the_nearest_micro_batch_that_does() -> None:
 
 
 def test_where_no_micro_batch_fits_a_file_that_does_is_named() -> None:
-    big = planned("train.micro_batch_size=1", recipe="qwen3_1b3", gpu="4090")
+    big = planned("train.micro_batch_size=1", "optim.name=adamw", recipe="qwen3_1b3", gpu="4090")
     assert not big.fits
     assert "--deepspeed_config ds_configs/zero2_offload.json does, with " in sentences(big)[0].en
     assert with_settings(big, shipped_jsons(mixture=False)["zero2_offload"]).fits

@@ -12,13 +12,13 @@ from typing import Any
 
 from zhgpt.config.schema import ModelSection
 from zhgpt.config.zero_rules import offload_device, zero_stage
-from zhgpt.model.shape import count_parameters, decoder_shape
+from zhgpt.model.shape import count_parameters, decoder_shape, hidden_matrices
 from zhgpt.plan.activations import Activations, Kernels, activations
 
 MASTER_BYTES, ADAM_BYTES, MUON_BYTES, GRADIENT_BYTES = 4, 8, 4, 4
 """Of a parameter in fp32: master weight, Adam's two moments, Muon's one, gradient."""
 MUON_BATCH_VALUES = 2**24
-"""Most values that ``zhgpt.train.muon`` orthogonalises in one product (its ``LARGEST_BATCH``)."""
+"""Most values that Muon orthogonalises in one product (``LARGEST_BATCH`` of :mod:`zhgpt.train.matrix_exchange`)."""
 STAGE0_BUCKET = 500_000_000
 """Elements that DeepSpeed's plain all-reduce lays side by side at once (engine.py, ``buffered_allreduce_fallback``)."""
 ZERO_BUCKET, PERSISTENCE_THRESHOLD, MAX_LIVE = 500_000_000, 100_000, 1_000_000_000
@@ -88,8 +88,8 @@ class MemoryPlan:
     Attributes:
         parts: what lies there then, by name.
         moment: "loss" (the end of the forward pass), "head" (the output table's gradient, first in the backward pass),
-            "recompute" (a checkpointed layer computed again, next), "backward" (the last layer), "reduce" (gradients between
-            ranks) or "step".
+            "recompute" (a checkpointed layer computed again, next), "backward" (the last layer; at stage 2 where the first
+            gradients are shared out), "reduce" (gradients between ranks) or "step".
         host_bytes: what is offloaded to the host, a rank.
     """
 
@@ -113,6 +113,7 @@ class StateBytes:
         held_gradients: there even between steps.
         late_gradients: there from the backward pass to the step.
         accumulated: of those, what lies there during the forward pass of a later micro-step.
+        stepped: of those, what is left while the optimizer steps.
         reduction: what reducing them takes for a moment.
         update: what the step takes for a moment.
         host: offloaded.
@@ -123,6 +124,7 @@ class StateBytes:
     held_gradients: float
     late_gradients: float
     accumulated: float
+    stepped: float
     reduction: float
     update: float
     host: float = 0.0
@@ -171,8 +173,10 @@ def plan_memory(
     """
     dense, experts = split_parameters(model, layout.ep_size)
     tables = count_parameters(model).embedding
-    dense_state = state_bytes(dense, layout, layout.world_size, matrices=dense - tables)
-    expert_state = state_bytes(experts, layout, max(1, layout.world_size // layout.ep_size), matrices=experts)
+    batch = muon_batch_bytes(model, layout)
+    sharing = max(1, layout.world_size // layout.ep_size)
+    dense_state = state_bytes(dense, layout, layout.world_size, matrices=dense - tables, batch_bytes=batch)
+    expert_state = state_bytes(experts, layout, sharing, matrices=experts, batch_bytes=batch)
     held = activations(
         model,
         micro_batch_size,
@@ -203,7 +207,28 @@ def split_parameters(model: ModelSection, ep_size: int) -> tuple[int, int]:
     return count_parameters(model).total - size, size // ep_size
 
 
-def state_bytes(parameters: int, layout: Layout, ranks: int, *, matrices: int = 0) -> StateBytes:
+def muon_batch_bytes(model: ModelSection, layout: Layout) -> float:
+    """What Muon takes for a moment to orthogonalise the largest batch of equal matrices; 0 for AdamW.
+
+    Of each value: the matrix, and then either its quotient in fp32, for which a CPU makes an fp32 copy of a bf16 matrix, or the
+    iterate before and after a step and two products as narrow as the matrix.
+    """
+    if layout.optimizer != "muon":
+        return 0.0
+    computed = 2 if layout.precision == "bf16" else 4
+    sizes = [0.0]
+    for (rows, columns), count in hidden_matrices(model).items():
+        size, narrow_share = rows * columns, min(rows, columns) / max(rows, columns)
+        # Without ZeRO each parameter is stepped by itself.
+        owned = 1 if layout.stage == 0 else -(-count // layout.world_size)
+        batch = size * min(owned, max(1, MUON_BATCH_VALUES // size))
+        sizes.append(batch * max(10 if computed == 2 else 8, (3 + 2 * narrow_share) * computed))
+    return max(sizes)
+
+
+def state_bytes(
+    parameters: int, layout: Layout, ranks: int, *, matrices: int = 0, batch_bytes: float = 0.0
+) -> StateBytes:
     """Bytes of weights, gradients and optimizer for parameters that are split over ``ranks``.
 
     ZeRO pads what it splits to whole elements a rank, which is left out: less than ``ranks`` elements a group.
@@ -213,29 +238,16 @@ def state_bytes(parameters: int, layout: Layout, ranks: int, *, matrices: int = 
         layout: of the ranks.
         ranks: that they are split over.
         matrices: how many of them Muon steps where it is the optimizer; norms and routers are counted among them.
+        batch_bytes: what Muon's step takes for a moment.
     """
     if parameters == 0:
-        return StateBytes(0, 0, 0, 0, 0, 0, 0)
+        return StateBytes(0, 0, 0, 0, 0, 0, 0, 0)
     state = _state_under_adam(parameters, layout, ranks)
-    if layout.optimizer != "muon":
-        return _offloaded(state, layout)
-    saved = (ADAM_BYTES - MUON_BYTES) * matrices / (1 if layout.stage == 0 else ranks)
-    update = state.update if layout.stage == 0 else _muon_update(state, layout, matrices / ranks)
-    return _offloaded(replace(state, optimizer=state.optimizer - saved, update=update), layout)
-
-
-def _muon_update(state: StateBytes, layout: Layout, held: float) -> float:
-    """What Muon's step takes for a moment, where ZeRO gives it flat vectors with so many values of matrices.
-
-    The directions in fp32, as they are sent and as they are orthogonalised; and for one batch of equal matrices, about half of
-    all, copy, quotient and result. Compared with real ranks (docs/plan.md).
-    """
-    computed = 2 if layout.precision == "bf16" else 4
-    sent = computed if computed < 4 else 0  # fp32 is sent as it is
-    batch = min(held / 2, MUON_BATCH_VALUES)
-    needed = (4 + sent + computed) * held + (4 + 2 * computed) * batch
-    keeps_copy = layout.stage == 3 or (layout.stage == 2 and layout.precision != "bf16")
-    return state.update + needed if keeps_copy else max(state.update, needed)
+    if layout.optimizer == "muon":
+        saved = (ADAM_BYTES - MUON_BYTES) * matrices / (1 if layout.stage == 0 else ranks)
+        # The flat copy of gradients that is stepped stays, and so do they: views of one tensor with those of other groups.
+        state = replace(state, optimizer=state.optimizer - saved, update=state.update + batch_bytes)
+    return _offloaded(state, layout)
 
 
 def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes:
@@ -246,27 +258,29 @@ def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes
     if layout.stage == 0:
         reduction = 0.0 if layout.world_size == 1 else min(parameters, STAGE0_BUCKET) * GRADIENT_BYTES
         gradients = float(GRADIENT_BYTES * parameters)
-        return StateBytes(weights, ADAM_BYTES * parameters, 0, gradients, gradients, reduction, 0)
+        return StateBytes(weights, ADAM_BYTES * parameters, 0, gradients, gradients, gradients, reduction, 0)
     optimizer = (MASTER_BYTES + ADAM_BYTES) * split
     if layout.bf16_optimizer:
         # fp32 gradients of everything stay, a bf16 one goes into its sum as it is made; the reduction lays a bucket side by side
         # and casts it to bf16.
         reduction = 0.0 if layout.world_size == 1 else (GRADIENT_BYTES + 2) * min(parameters, STAGE0_BUCKET)
         gradients = float(GRADIENT_BYTES * parameters)
-        return StateBytes(weights, optimizer, gradients, 0, 0, reduction, 0)
+        return StateBytes(weights, optimizer, gradients, 0, 0, 0, reduction, 0)
     gradients = GRADIENT_BYTES * split
     buckets = (
         min(bucket, parameters) * layout.weight_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
     )
     if layout.stage == 3:
         weights = layout.weight_bytes * split
-        return StateBytes(weights, optimizer, gradients, 0, 0, buckets, gradients)
+        return StateBytes(weights, optimizer, gradients, 0, 0, 0, buckets, gradients)
     if layout.stage == 2:
-        return StateBytes(weights, optimizer, 0, gradients, gradients, buckets, gradients)
+        # In half precision they are summed in the flat vector that is stepped, in fp32 they are copied into it.
+        update = gradients if layout.precision == "fp32" else 0
+        return StateBytes(weights, optimizer, 0, gradients, gradients, gradients, buckets, update)
     # Without overlap_comm they are reduced after the backward pass, and with accumulation after the last one.
     later = layout.accumulation > 1 or not layout.key("overlap_comm", False)
     whole = GRADIENT_BYTES * parameters if later else gradients
-    return StateBytes(weights, optimizer, 0, whole, whole, buckets, gradients)
+    return StateBytes(weights, optimizer, 0, whole, whole, gradients, buckets, gradients)
 
 
 def _offloaded(state: StateBytes, layout: Layout) -> StateBytes:
@@ -276,7 +290,7 @@ def _offloaded(state: StateBytes, layout: Layout) -> StateBytes:
     host = state.optimizer + max(state.held_gradients, state.late_gradients)
     on_device = state.weights if not layout.parameters_offloaded else 0.0
     host += state.weights - on_device
-    return StateBytes(on_device, 0.0, 0.0, 0.0, 0.0, state.reduction, 0.0, host)
+    return StateBytes(on_device, 0.0, 0.0, 0.0, 0.0, 0.0, state.reduction, 0.0, host)
 
 
 def gathered_bytes(model: ModelSection, layout: Layout) -> float:
@@ -305,11 +319,9 @@ def _parts_at(
     for name, state in states.items():
         during = state.held_gradients + (state.accumulated if accumulates or not early else 0.0)
         if not early:
-            during = state.held_gradients + max(during - state.held_gradients, state.late_gradients)
-        if layout.stage == 2 and accumulates and moment in ("backward", "reduce"):
-            during += (
-                layout.weight_bytes / GRADIENT_BYTES * state.late_gradients
-            )  # of this micro-step, not yet in the sum
+            during = state.held_gradients + (state.stepped if moment == "step" else state.late_gradients)
+        if layout.stage == 2 and layout.precision == "fp32" and accumulates and moment in ("backward", "reduce"):
+            during += state.late_gradients  # of this micro-step, not yet in the sum
         parts["experts" if name else "gradients"] += during
         if moment == "reduce" or layout.stage == 3 or (layout.stage == 2 and moment == "backward"):
             parts["buffers"] += state.reduction  # stage 3 makes its bucket at the start
@@ -325,7 +337,7 @@ def _parts_at(
         parts["activations"] = held.kept + held.layer
         parts["logits"] = held.head_gradient
     elif moment == "backward":
-        parts["activations"] = held.layer
+        parts["activations"] = max(held.layer, _kept_when_gradients_begin(model, layout) * held.kept)
         if decoder_shape(model).tie_word_embeddings:
             parts["logits"] = held.scaled_gradient
     if moment != "step":
@@ -333,3 +345,14 @@ def _parts_at(
         if layout.autocast and moment != "reduce":
             parts["buffers"] += 2.0 * count_parameters(model).non_embedding
     return parts
+
+
+def _kept_when_gradients_begin(model: ModelSection, layout: Layout) -> float:
+    """Which share of the activations is still there when stage 2 makes a rank's vector of gradients, whole.
+
+    It does so when the first bucket is full, on the rank that holds the last layers. 0 at other stages: theirs is there before,
+    or comes after the backward pass.
+    """
+    if layout.stage != 2:
+        return 0.0
+    return max(0.0, 1 - layout.key("reduce_bucket_size", ZERO_BUCKET) / count_parameters(model).non_embedding)

@@ -1,5 +1,6 @@
-"""Brings whole matrices together on the ranks that orthogonalise them, and the result back to where the pieces lie."""
+"""Brings whole matrices together on the ranks that orthogonalise them, some at a time, and the result back to the pieces."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,32 @@ from torch import Tensor
 
 from zhgpt.train.matrix_layout import Matrix, Piece
 
-Orthogonalise = Callable[[list[Tensor]], list[Tensor]]
-"""Whole matrices -> as many of the same shapes."""
+LARGEST_BATCH = 2**24
+"""Values of equally shaped matrices that one rank orthogonalises in one batched product: it bounds the memory."""
+Travel = tuple[int, int, Piece]
+"""The other rank, the number of the matrix, the piece."""
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Equally shaped matrices that are whole at the same time, as one rank sees them.
+
+    Attributes:
+        rows, columns: of each.
+        held: number of a matrix -> this rank's piece of it.
+        owned: numbers of those that this rank orthogonalises -> their place in its batch.
+        outgoing: this rank's pieces of other ranks' matrices, by owner.
+        incoming: other ranks' pieces of this rank's matrices, by holder.
+        crosses: whether any rank has to send anything: the same on all of them.
+    """
+
+    rows: int
+    columns: int
+    held: dict[int, Piece]
+    owned: dict[int, int]
+    outgoing: tuple[Travel, ...]
+    incoming: tuple[Travel, ...]
+    crosses: bool
 
 
 @dataclass(frozen=True)
@@ -22,86 +47,65 @@ class MatrixExchange:
         rank: this one's number in the group.
         ranks: of the group.
         group: the process group that divides the vector; None: one rank has all.
+        largest_batch: values that a rank orthogonalises at a time, or one matrix where that has more.
     """
 
     matrices: tuple[Matrix, ...]
     rank: int = 0
     ranks: int = 1
     group: Any = None
-    _outgoing: tuple[tuple[int, int, Piece], ...] = field(init=False, repr=False)
-    """(Owner, matrix, piece) of this rank's pieces of other ranks' matrices."""
-    _incoming: tuple[tuple[int, int, Piece], ...] = field(init=False, repr=False)
-    """(Holder, matrix, piece) of other ranks' pieces of this rank's matrices."""
+    largest_batch: int = LARGEST_BATCH
+    _rounds: tuple[_Round, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        pieces = [(m, matrix.owner, piece) for m, matrix in enumerate(self.matrices) for piece in matrix.pieces]
-        crossing = [(m, owner, piece) for m, owner, piece in pieces if piece.rank != owner]
-        outgoing = sorted((owner, m) for m, owner, piece in crossing if piece.rank == self.rank)
-        incoming = sorted((piece.rank, m) for m, owner, piece in crossing if owner == self.rank)
-        held = {m: piece for m, _, piece in pieces if piece.rank == self.rank}
-        theirs = {(piece.rank, m): piece for m, owner, piece in crossing if owner == self.rank}
-        object.__setattr__(self, "_outgoing", tuple((owner, m, held[m]) for owner, m in outgoing))
-        object.__setattr__(self, "_incoming", tuple((holder, m, theirs[holder, m]) for holder, m in incoming))
+        numbers = rounds_of(self.matrices, self.largest_batch)
+        object.__setattr__(self, "_rounds", tuple(self._round(of_round) for of_round in numbers))
 
-    @property
-    def crosses(self) -> bool:
-        """Whether any rank of the group has to send anything: the same on all of them."""
-        return any(len(matrix.pieces) > 1 for matrix in self.matrices)
-
-    def apply(self, vector: Tensor, orthogonalise: Orthogonalise) -> Iterator[tuple[Matrix, Piece, Tensor]]:
-        """Orthogonalises every matrix once, on its owner; reached by all ranks of the group.
+    def apply(
+        self, direction: Callable[[Piece], Tensor], orthogonalise: Callable[[Tensor], Tensor], like: Tensor
+    ) -> Iterator[tuple[Matrix, Piece, Tensor]]:
+        """Orthogonalises every matrix once, on its owner; reached by all ranks of the group, to the end.
 
         Args:
-            vector: this rank's, flat, in the dtype that is sent and computed in.
-            orthogonalise: gives the new matrices.
+            direction: the values of one of this rank's pieces, flat; asked for once each, when its round comes.
+            orthogonalise: (N, rows, columns) -> the same shape.
+            like: has the dtype and the device that matrices are sent and orthogonalised in.
 
         Yields:
             Each matrix of which this rank holds a piece, the piece, and its new values (flat).
         """
-        received = self._send(vector, self._outgoing, self._incoming)
-        owned = [m for m, matrix in enumerate(self.matrices) if matrix.owner == self.rank]
-        whole = [self._assemble(m, vector, received) for m in owned]
-        results = {m: result.reshape(-1) for m, result in zip(owned, orthogonalise(whole), strict=True)}
-        parts = [results[m][piece.first : piece.first + piece.size] for _, m, piece in self._incoming]
-        returned = self._all_to_all(parts, self._incoming, self._outgoing, vector)
-        back = {m: values for (_, m, _), values in zip(self._outgoing, returned, strict=True)}
-        for m, matrix in enumerate(self.matrices):
-            for piece in matrix.pieces:
-                if piece.rank == self.rank:
-                    here = results[m][piece.first : piece.first + piece.size] if matrix.owner == self.rank else back[m]
-                    yield matrix, piece, here
+        for one in self._rounds:
+            yield from self._apply_round(one, direction, orthogonalise, like)
 
-    def _send(self, vector: Tensor, outgoing: Any, incoming: Any) -> dict[int, list[tuple[Piece, Tensor]]]:
-        """Other ranks' pieces of this rank's matrices, by matrix."""
-        parts = [vector[piece.place : piece.place + piece.size] for _, _, piece in outgoing]
-        received: dict[int, list[tuple[Piece, Tensor]]] = {}
-        values = self._all_to_all(parts, outgoing, incoming, vector)
-        for (_, m, piece), part in zip(incoming, values, strict=True):
-            received.setdefault(m, []).append((piece, part))
-        return received
+    def _apply_round(
+        self, one: _Round, direction: Callable[[Piece], Tensor], orthogonalise: Callable[[Tensor], Tensor], like: Tensor
+    ) -> Iterator[tuple[Matrix, Piece, Tensor]]:
+        batch = self._assemble(one, direction, like)
+        if one.owned:
+            batch = orthogonalise(batch.view(-1, one.rows, one.columns)).reshape(batch.shape)
+        parts = [batch[one.owned[m], piece.first : piece.first + piece.size] for _, m, piece in one.incoming]
+        returned = self._travel(one, parts, like, back=True)
+        back = {m: values for (_, m, _), values in zip(one.outgoing, returned, strict=True)}
+        for m, piece in one.held.items():
+            here = batch[one.owned[m], piece.first : piece.first + piece.size] if m in one.owned else back[m]
+            yield self.matrices[m], piece, here
 
-    def _assemble(self, m: int, vector: Tensor, received: dict[int, list[tuple[Piece, Tensor]]]) -> Tensor:
-        """A whole matrix of this rank's, (rows, columns); a view where it lies here as a whole."""
-        matrix = self.matrices[m]
-        here = [
-            (piece, vector[piece.place : piece.place + piece.size])
-            for piece in matrix.pieces
-            if piece.rank == self.rank
-        ]
-        parts = sorted([*here, *received.get(m, [])], key=lambda part: part[0].first)
-        values = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts])
-        return values.view(matrix.rows, matrix.columns)
+    def _assemble(self, one: _Round, direction: Callable[[Piece], Tensor], like: Tensor) -> Tensor:
+        """The whole matrices of this rank, one a row."""
+        batch = like.new_empty((len(one.owned), one.rows * one.columns))
+        sent = [direction(piece).to(like) for _, _, piece in one.outgoing]
+        for (_, m, piece), values in zip(one.incoming, self._travel(one, sent, like), strict=True):
+            batch[one.owned[m], piece.first : piece.first + piece.size] = values
+        for m, piece in one.held.items():
+            if m in one.owned:
+                batch[one.owned[m], piece.first : piece.first + piece.size] = direction(piece)
+        return batch
 
-    def _all_to_all(
-        self,
-        parts: Sequence[Tensor],
-        outgoing: Sequence[tuple[int, int, Piece]],
-        incoming: Sequence[tuple[int, int, Piece]],
-        like: Tensor,
-    ) -> list[Tensor]:
-        """Sends each part to its rank and gives those that came, in the order of ``incoming``."""
-        if not self.crosses:
+    def _travel(self, one: _Round, parts: Sequence[Tensor], like: Tensor, *, back: bool = False) -> list[Tensor]:
+        """Sends each outgoing part to its owner and gives the incoming ones, in their order; ``back``: the other way."""
+        if not one.crosses:
             return []
+        outgoing, incoming = (one.incoming, one.outgoing) if back else (one.outgoing, one.incoming)
         sizes_out, sizes_in = [0] * self.ranks, [0] * self.ranks
         for rank, _, piece in outgoing:
             sizes_out[rank] += piece.size
@@ -111,3 +115,42 @@ class MatrixExchange:
         came = like.new_empty(sum(sizes_in))
         torch.distributed.all_to_all_single(came, sent, sizes_in, sizes_out, group=self.group)
         return list(came.split([piece.size for _, _, piece in incoming])) if incoming else []
+
+    def _round(self, numbers: Sequence[int]) -> _Round:
+        """These matrices, as this rank sees them."""
+        matrices = {m: self.matrices[m] for m in numbers}
+        pieces = [(m, matrix.owner, piece) for m, matrix in matrices.items() for piece in matrix.pieces]
+        outgoing = [(owner, m, p) for m, owner, p in pieces if p.rank == self.rank != owner]
+        incoming = [(p.rank, m, p) for m, owner, p in pieces if owner == self.rank != p.rank]
+        return _Round(
+            matrices[numbers[0]].rows,
+            matrices[numbers[0]].columns,
+            held={m: piece for m, _, piece in pieces if piece.rank == self.rank},
+            owned={m: place for place, m in enumerate(m for m in numbers if matrices[m].owner == self.rank)},
+            outgoing=tuple(sorted(outgoing, key=lambda travel: travel[:2])),
+            incoming=tuple(sorted(incoming, key=lambda travel: travel[:2])),
+            crosses=any(len(matrix.pieces) > 1 for matrix in matrices.values()),
+        )
+
+
+def rounds_of(matrices: Sequence[Matrix], largest_batch: int) -> list[list[int]]:
+    """Numbers of equally shaped matrices, so many that no owner has more values in a round, or one matrix.
+
+    Args:
+        matrices: of a layout; the rounds are the same on all ranks.
+        largest_batch: values.
+    """
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for m, matrix in enumerate(matrices):
+        by_shape.setdefault((matrix.rows, matrix.columns), []).append(m)
+    rounds: list[list[int]] = []
+    for (rows, columns), numbers in by_shape.items():
+        count, before = max(1, largest_batch // (rows * columns)), len(rounds)
+        taken: Counter[int] = Counter()
+        for m in numbers:
+            at = before + taken[matrices[m].owner] // count
+            taken[matrices[m].owner] += 1
+            if at == len(rounds):
+                rounds.append([])
+            rounds[at].append(m)
+    return rounds

@@ -11,20 +11,18 @@ only for the orthogonalisation the pieces of a matrix meet (:mod:`zhgpt.train.ma
 as they are, before they are orthogonalised, and the momentum is saved and loaded as Adam's moments are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zhgpt.train.matrix_exchange import MatrixExchange
-from zhgpt.train.matrix_layout import lay_one_after_another
+from zhgpt.train.matrix_layout import Piece, lay_one_after_another
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic a x + b x^3 + c x^5 that each Newton-Schulz step applies to every singular value (Jordan's)."""
 UPDATE_RMS = 0.2
-LARGEST_BATCH = 2**24
-"""Values of equally shaped matrices that are orthogonalised in one batched product: it bounds the memory."""
 
 
 def orthogonalise(matrices: Tensor, steps: int) -> Tensor:
@@ -47,22 +45,6 @@ def orthogonalise(matrices: Tensor, steps: int) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if is_tall else x
-
-
-def orthogonalise_all(matrices: Sequence[Tensor], steps: int) -> list[Tensor]:
-    """Orthogonalises matrices of any shapes, equal ones in batches."""
-    by_shape: dict[torch.Size, list[int]] = {}
-    for index, matrix in enumerate(matrices):
-        by_shape.setdefault(matrix.shape, []).append(index)
-    results: dict[int, Tensor] = {}
-    for shape, indices in by_shape.items():
-        count = max(1, LARGEST_BATCH // shape.numel())
-        for start in range(0, len(indices), count):
-            batch = indices[start : start + count]
-            results.update(
-                zip(batch, orthogonalise(torch.stack([matrices[i] for i in batch]), steps).unbind(), strict=True)
-            )
-    return [results[index] for index in range(len(matrices))]
 
 
 class Muon(torch.optim.AdamW):
@@ -127,13 +109,19 @@ class Muon(torch.optim.AdamW):
         state["step"] += 1
         assert vector.grad is not None
         momentum: Tensor = state["momentum_buffer"].mul_(group["momentum"]).add_(vector.grad)
-        direction = vector.grad.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
-        sent = direction.reshape(-1).to(self.device, self.dtype)
         vector.mul_(1 - group["lr"] * group["weight_decay"])
-        flat = vector.view(-1)
-        steps = group["newton_schulz_steps"]
+        flat, gradients, velocity = vector.view(-1), vector.grad.reshape(-1), momentum.view(-1)
+
+        def direction(piece: Piece) -> Tensor:
+            here = slice(piece.place, piece.place + piece.size)
+            return gradients[here].add(velocity[here], alpha=group["momentum"]) if group["nesterov"] else velocity[here]
+
+        def nearest(matrices: Tensor) -> Tensor:
+            return orthogonalise(matrices, group["newton_schulz_steps"])
+
         exchange = self._exchange_of(vector)
-        for matrix, piece, values in exchange.apply(sent, lambda whole: orthogonalise_all(whole, steps)):
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        for matrix, piece, values in exchange.apply(direction, nearest, like):
             scale = UPDATE_RMS * max(matrix.rows, matrix.columns) ** 0.5
             flat[piece.place : piece.place + piece.size].add_(values.to(flat), alpha=-group["lr"] * scale)
 
