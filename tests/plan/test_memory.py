@@ -9,7 +9,14 @@ from zhgpt.config.loading import load_run_config, resolve_model
 from zhgpt.config.schema import ModelSection
 from zhgpt.model.shape import count_parameters
 from zhgpt.model.transformer import CausalLM
-from zhgpt.plan.memory import MUON_BATCH_VALUES, Layout, layout_of, plan_memory, split_parameters
+from zhgpt.plan.memory import (
+    MUON_BATCH_VALUES,
+    Layout,
+    layout_of,
+    muon_batch_bytes,
+    plan_memory,
+    split_parameters,
+)
 from zhgpt.train.matrix_exchange import LARGEST_BATCH
 
 
@@ -78,3 +85,45 @@ def test_muon_keeps_one_moment_and_takes_more_in_its_step() -> None:
     saved = parts("adamw")["optimizer"] - parts("muon")["optimizer"]
     assert saved == pytest.approx(4 * count_parameters(model).non_embedding / 8)
     assert MUON_BATCH_VALUES == LARGEST_BATCH
+
+
+def test_muons_step_takes_the_largest_batch_of_equal_matrices() -> None:
+    """12 layers of 768: of 48 squares (query, key, value, output) 28 go at a time, 12 where four ranks share them."""
+    model = resolve_model(load_run_config("configs/gpt2_124m.yaml"), 32_000)
+    square = 768 * 768
+    assert muon_batch_bytes(model, Layout(1, "bf16", 1)) == 0
+    assert muon_batch_bytes(model, Layout(1, "bf16", 1, optimizer="muon")) == 5 * 2 * 28 * square
+    assert muon_batch_bytes(model, Layout(1, "fp32", 1, optimizer="muon")) == 5 * 4 * 28 * square
+    assert muon_batch_bytes(model, Layout(1, "bf16", 4, optimizer="muon")) == 5 * 2 * 12 * square
+    # Without ZeRO a feed-forward matrix alone: itself, its quotient in fp32, and that rounded; on a CPU first as fp32.
+    assert muon_batch_bytes(model, Layout(0, "bf16", 4, optimizer="muon")) == 8 * 4 * square
+    assert muon_batch_bytes(model, Layout(0, "bf16", 4, optimizer="muon", kernels="cpu")) == 10 * 4 * square
+
+
+def test_a_layers_experts_are_one_parameter_without_zero() -> None:
+    model = resolve_model(load_run_config("configs/moe_64x300m.yaml", ["train.ep_size=8"]), 32_000)
+    assert model.moe is not None
+    expert = model.hidden_size * (model.moe.moe_intermediate_size or 0)
+    found = muon_batch_bytes(model, Layout(0, "bf16", 8, ep_size=8, optimizer="muon"))
+    assert found == 8 * 8 * expert
+
+
+def test_zero_2_has_its_gradients_while_most_activations_are_there() -> None:
+    small, large = ({"reduce_bucket_size": size, "overlap_comm": False} for size in (10**6, 10**9))
+    model = resolve_model(load_run_config("configs/qwen3_300m.yaml"), 32_000)
+    total, layers = count_parameters(model).total, count_parameters(model).non_embedding
+    early = plan_memory(model, Layout(2, "bf16", 2, zero=small), 8, 2048, reserve=False)
+    late = plan_memory(model, Layout(2, "bf16", 2, zero=large), 8, 2048, reserve=False)
+    kept = plan_memory(model, Layout(1, "bf16", 2, zero=small), 8, 2048, reserve=False).parts["activations"]
+    assert early.moment == "backward"
+    assert early.parts["activations"] == pytest.approx(kept * (1 - 10**6 / layers))
+    assert early.parts["gradients"] == pytest.approx(4 * total / 2)
+    assert early.total > late.total
+
+
+def test_an_offloaded_optimizers_gradients_are_summed_on_the_device_in_half_precision() -> None:
+    model = resolve_model(load_run_config("configs/qwen3_1b3.yaml"), 32_000)
+    for precision, held in (("bf16", 4 * count_parameters(model).total), ("fp32", 0)):
+        layout = Layout(2, precision, 1, optimizer_offloaded=True, zero={"reduce_bucket_size": 10**6})
+        parts = plan_memory(model, layout, 1, 256).parts
+        assert parts.get("gradients", 0) == pytest.approx(held)

@@ -40,17 +40,17 @@ def made_up(matrices: tuple[Matrix, ...]) -> list[torch.Tensor]:
     return [torch.randn(matrix.rows, matrix.columns, generator=generator) for matrix in matrices]
 
 
-def exchange(cells: list[tuple[str, int]]) -> list[dict[str, Any]]:
-    """For each layout and largest batch what this rank gets back, and how many values it cubed at a time."""
+def exchange(cells: list[tuple[str, int, torch.dtype]]) -> list[dict[str, Any]]:
+    """For each layout, largest batch and dtype what this rank gets back, and how many values it cubed at a time."""
     torch.distributed.init_process_group("gloo")
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     try:
-        return [_exchange(kind, largest, rank, ranks) for kind, largest in cells]
+        return [_exchange(kind, largest, dtype, rank, ranks) for kind, largest, dtype in cells]
     finally:
         torch.distributed.destroy_process_group()
 
 
-def _exchange(kind: str, largest: int, rank: int, ranks: int) -> dict[str, Any]:
+def _exchange(kind: str, largest: int, dtype: torch.dtype, rank: int, ranks: int) -> dict[str, Any]:
     matrices, size = layout_of(kind, ranks)
     vector = vectors_of(matrices, size, made_up(matrices), ranks)[rank]
     result, batches = torch.zeros(size), []
@@ -60,10 +60,12 @@ def _exchange(kind: str, largest: int, rank: int, ranks: int) -> dict[str, Any]:
         return vector[piece.place : piece.place + piece.size]
 
     def cube(whole: torch.Tensor) -> torch.Tensor:
+        assert whole.dtype == dtype
         batches.append(tuple(whole.shape))
         return whole @ whole.mT @ whole
 
     group = torch.distributed.group.WORLD
-    for _, piece, values in MatrixExchange(matrices, rank, ranks, group, largest).apply(direction, cube, vector):
+    like = torch.empty(0, dtype=dtype)
+    for _, piece, values in MatrixExchange(matrices, rank, ranks, group, largest).apply(direction, cube, like):
         result[piece.place : piece.place + piece.size] = values
     return {"result": result.tolist(), "batches": batches}

@@ -9,12 +9,13 @@ from zhgpt.train.matrix_exchange import rounds_of
 
 KINDS = ("one after another", "each divided")
 BATCHES = (1, 50, 2**24)
+DTYPES = (torch.float32, torch.bfloat16)
 RANKS = 3
 
 
 @pytest.fixture(scope="module")
 def found(ranks: Ranks):
-    cells = [(kind, largest) for kind in KINDS for largest in BATCHES]
+    cells = [(kind, largest, dtype) for kind in KINDS for largest in BATCHES for dtype in DTYPES]
     outcomes = ranks.results(f"{exchange.__module__}:exchange", cells, world_size=RANKS)
     return {cell: [outcome[index] for outcome in outcomes] for index, cell in enumerate(cells)}
 
@@ -22,22 +23,27 @@ def found(ranks: Ranks):
 @pytest.mark.distributed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("largest", BATCHES)
-def test_every_piece_gets_its_part_of_what_the_whole_matrix_becomes(found, kind: str, largest: int) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_piece_gets_its_part_of_what_the_whole_matrix_becomes(
+    found, kind: str, largest: int, dtype: torch.dtype
+) -> None:
     matrices, size = layout_of(kind, RANKS)
-    cubes = [matrix @ matrix.mT @ matrix for matrix in made_up(matrices)]
-    results = torch.tensor([outcome["result"] for outcome in found[kind, largest]])
-    torch.testing.assert_close(results, vectors_of(matrices, size, cubes, RANKS))
+    cubes = [matrix @ matrix.mT @ matrix for matrix in (values.to(dtype) for values in made_up(matrices))]
+    results = torch.tensor([outcome["result"] for outcome in found[kind, largest, dtype]])
+    expected = vectors_of(matrices, size, cubes, RANKS)
+    torch.testing.assert_close(results.to(dtype), expected.to(dtype), atol=torch.finfo(dtype).eps * 8, rtol=1e-2)
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_more_values_are_whole_at_a_time_than_were_allowed(found, kind: str) -> None:
     for largest in BATCHES:
-        for outcome in found[kind, largest]:
+        for outcome in found[kind, largest, torch.float32]:
             assert all(count == 1 or count * rows * columns <= largest for count, rows, columns in outcome["batches"])
     # With 50 values two of the matrices of 24 go together.
-    assert max(count for outcome in found[kind, 50] for count, *_ in outcome["batches"]) == 2
-    assert sum(count for outcome in found[kind, 50] for count, *_ in outcome["batches"]) == len(layout_of(kind, 1)[0])
+    counts = [count for outcome in found[kind, 50, torch.float32] for count, *_ in outcome["batches"]]
+    assert max(counts) == 2
+    assert sum(counts) == len(layout_of(kind, 1)[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -71,3 +71,14 @@ def test_each_expert_of_a_stack_is_a_matrix_of_its_own() -> None:
     matrices = lay_one_after_another([(3, 2, 5)], [0], 15, ranks=2)
     assert [(matrix.rows, matrix.columns) for matrix in matrices] == [(2, 5)] * 3
     assert [[piece.rank for piece in matrix.pieces] for matrix in matrices] == [[0], [0, 1], [1]]
+
+
+def test_matrices_of_each_shape_are_shared_out_evenly() -> None:
+    layer = [(8, 8)] * 4 + [(32, 8), (8, 32)]
+    for ranks in (2, 4, 8):
+        sizes = [math.prod(shape) // ranks for shape in layer * 12]
+        matrices = lay_each_divided(layer * 12, sizes, ranks)
+        for shape in set(layer):
+            owners = [matrix.owner for matrix in matrices if (matrix.rows, matrix.columns) == shape]
+            counts = [owners.count(rank) for rank in range(ranks)]
+            assert max(counts) - min(counts) <= 1

@@ -1,5 +1,6 @@
 """Muon's step, and Muon on real ranks against a plain loop that knows neither ZeRO nor layouts."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from muon_engines import STEPS, Cell, plain_losses
 from ranks import Ranks
 from tiny import Tiny, assert_same_checkpoint, same_numbers
 
+from zhgpt.train.matrix_exchange import MatrixExchange
+from zhgpt.train.matrix_layout import lay_one_after_another
 from zhgpt.train.muon import Muon, orthogonalise
 
 ONE_RANK = [Cell(stage, micro_steps=micro_steps) for stage in range(4) for micro_steps in (1, 4)]
@@ -59,6 +62,27 @@ def test_matrices_of_any_shapes_are_each_orthogonalised_by_itself() -> None:
         assert parameter.grad is not None
         nearest = orthogonalise(parameter.grad.view(-1, *parameter.shape[-2:]), 5).view(parameter.shape)
         torch.testing.assert_close(parameter.detach(), -0.2 * max(parameter.shape[-2:]) ** 0.5 * nearest)
+
+
+def test_a_round_is_gone_when_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+
+    def watched(matrices: torch.Tensor, steps: int) -> torch.Tensor:
+        assert [array() for array in made] == [None] * len(made)
+        array = np.zeros(matrices.shape, np.float32)
+        made.append(weakref.ref(array))
+        return torch.from_numpy(array)
+
+    monkeypatch.setattr("zhgpt.train.muon.orthogonalise", watched)
+    vector = torch.nn.Parameter(torch.zeros(3 * 24))
+    vector.grad = torch.ones(3 * 24)
+    groups = [{"params": [vector], "algorithm": "muon", "weight_decay": 0.0}]
+    settings: dict[str, Any] = {"lr": 1.0, "betas": (0.9, 0.9), "eps": 1e-8, "momentum": 0.9, "nesterov": True}
+    muon = Muon(groups, **settings, steps=5, dtype=torch.float32)
+    matrices = lay_one_after_another([(4, 6)] * 3, [0, 24, 48], 72, ranks=1)
+    muon.exchanges = {vector: MatrixExchange(matrices, largest_batch=24)}
+    muon.step()
+    assert len(made) == 3
 
 
 def test_a_flat_vector_whose_layout_is_not_known_is_refused() -> None:

@@ -76,6 +76,12 @@ class Layout:
         """Whether DeepSpeed takes its BF16_Optimizer: bf16 at stage 1 with fp32 accumulation on the device."""
         return self.precision == "bf16" and self.stage == 1 and not self.optimizer_offloaded
 
+    @property
+    def reduces_in_backward(self) -> bool:
+        """Whether ZeRO 1 or 2 shares gradients out while the backward pass goes on, instead of after it, or after the last."""
+        beside = self.accumulation == 1 and bool(self.key("overlap_comm", False))
+        return self.stage == 2 or (self.stage == 1 and not self.bf16_optimizer and beside)
+
     def key(self, name: str, default: Any) -> Any:
         """A key of the JSON's ``zero_optimization``."""
         return (self.zero or {}).get(name, default)
@@ -88,8 +94,8 @@ class MemoryPlan:
     Attributes:
         parts: what lies there then, by name.
         moment: "loss" (the end of the forward pass), "head" (the output table's gradient, first in the backward pass),
-            "recompute" (a checkpointed layer computed again, next), "backward" (the last layer; at stage 2 where the first
-            gradients are shared out), "reduce" (gradients between ranks) or "step".
+            "recompute" (a checkpointed layer computed again, next), "backward" (the last layer; where gradients are
+            shared out meanwhile, the first time), "reduce" (gradients between ranks) or "step".
         host_bytes: what is offloaded to the host, a rank.
     """
 
@@ -173,10 +179,8 @@ def plan_memory(
     """
     dense, experts = split_parameters(model, layout.ep_size)
     tables = count_parameters(model).embedding
-    batch = muon_batch_bytes(model, layout)
-    sharing = max(1, layout.world_size // layout.ep_size)
-    dense_state = state_bytes(dense, layout, layout.world_size, matrices=dense - tables, batch_bytes=batch)
-    expert_state = state_bytes(experts, layout, sharing, matrices=experts, batch_bytes=batch)
+    dense_state = state_bytes(dense, layout, layout.world_size, matrices=dense - tables)
+    expert_state = state_bytes(experts, layout, max(1, layout.world_size // layout.ep_size), matrices=experts)
     held = activations(
         model,
         micro_batch_size,
@@ -210,25 +214,31 @@ def split_parameters(model: ModelSection, ep_size: int) -> tuple[int, int]:
 def muon_batch_bytes(model: ModelSection, layout: Layout) -> float:
     """What Muon takes for a moment to orthogonalise the largest batch of equal matrices; 0 for AdamW.
 
-    Of each value: the matrix, and then either its quotient in fp32, for which a CPU makes an fp32 copy of a bf16 matrix, or the
-    iterate before and after a step and two products as narrow as the matrix.
+    Of each value: the matrix, and then either its quotient by the norm in fp32 (rounded to bf16 after that, where a CPU makes an
+    fp32 copy before), or the iterate before and after a step and two products as narrow as the matrix.
     """
     if layout.optimizer != "muon":
         return 0.0
+    shape = decoder_shape(model)
     computed = 2 if layout.precision == "bf16" else 4
+    quotient = 10 if computed == 2 and layout.kernels == "cpu" else 8
+    most_experts = max(shape.experts.values(), default=0) // layout.ep_size
+    of_experts = (
+        {(shape.expert_size, shape.hidden_size), (shape.hidden_size, shape.expert_size)} if most_experts else ()
+    )
     sizes = [0.0]
     for (rows, columns), count in hidden_matrices(model).items():
         size, narrow_share = rows * columns, min(rows, columns) / max(rows, columns)
-        # Without ZeRO each parameter is stepped by itself.
-        owned = 1 if layout.stage == 0 else -(-count // layout.world_size)
+        alone = (
+            most_experts if (rows, columns) in of_experts else 1
+        )  # a parameter, which is stepped by itself without ZeRO
+        owned = alone if layout.stage == 0 else -(-count // layout.world_size)
         batch = size * min(owned, max(1, MUON_BATCH_VALUES // size))
-        sizes.append(batch * max(10 if computed == 2 else 8, (3 + 2 * narrow_share) * computed))
+        sizes.append(batch * max(quotient, (3 + 2 * narrow_share) * computed))
     return max(sizes)
 
 
-def state_bytes(
-    parameters: int, layout: Layout, ranks: int, *, matrices: int = 0, batch_bytes: float = 0.0
-) -> StateBytes:
+def state_bytes(parameters: int, layout: Layout, ranks: int, *, matrices: int = 0) -> StateBytes:
     """Bytes of weights, gradients and optimizer for parameters that are split over ``ranks``.
 
     ZeRO pads what it splits to whole elements a rank, which is left out: less than ``ranks`` elements a group.
@@ -238,16 +248,14 @@ def state_bytes(
         layout: of the ranks.
         ranks: that they are split over.
         matrices: how many of them Muon steps where it is the optimizer; norms and routers are counted among them.
-        batch_bytes: what Muon's step takes for a moment.
     """
     if parameters == 0:
         return StateBytes(0, 0, 0, 0, 0, 0, 0, 0)
     state = _state_under_adam(parameters, layout, ranks)
     if layout.optimizer == "muon":
         saved = (ADAM_BYTES - MUON_BYTES) * matrices / (1 if layout.stage == 0 else ranks)
-        # The flat copy of gradients that is stepped stays, and so do they: views of one tensor with those of other groups.
-        state = replace(state, optimizer=state.optimizer - saved, update=state.update + batch_bytes)
-    return _offloaded(state, layout)
+        state = replace(state, optimizer=state.optimizer - saved)
+    return _offloaded(state, layout, GRADIENT_BYTES * parameters / ranks)
 
 
 def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes:
@@ -267,30 +275,40 @@ def _state_under_adam(parameters: int, layout: Layout, ranks: int) -> StateBytes
         gradients = float(GRADIENT_BYTES * parameters)
         return StateBytes(weights, optimizer, gradients, 0, 0, 0, reduction, 0)
     gradients = GRADIENT_BYTES * split
-    buckets = (
-        min(bucket, parameters) * layout.weight_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
-    )
+    # Stage 1 sums in fp32 before it reduces, the others after it.
+    value_bytes = GRADIENT_BYTES if layout.stage == 1 else layout.weight_bytes
+    buckets = min(bucket, parameters) * value_bytes * (2 if layout.key("overlap_comm", layout.stage == 3) else 1)
     if layout.stage == 3:
         weights = layout.weight_bytes * split
         return StateBytes(weights, optimizer, gradients, 0, 0, 0, buckets, gradients)
-    if layout.stage == 2:
-        # In half precision they are summed in the flat vector that is stepped, in fp32 they are copied into it.
-        update = gradients if layout.precision == "fp32" else 0
+    # In half precision gradients are summed in the flat vector that is stepped. In fp32 they are copied into it, and stay beside
+    # it: they are views of one tensor with those of other groups.
+    update = gradients if layout.precision == "fp32" else 0
+    if layout.reduces_in_backward:
         return StateBytes(weights, optimizer, 0, gradients, gradients, gradients, buckets, update)
-    # Without overlap_comm they are reduced after the backward pass, and with accumulation after the last one.
-    later = layout.accumulation > 1 or not layout.key("overlap_comm", False)
-    whole = GRADIENT_BYTES * parameters if later else gradients
-    return StateBytes(weights, optimizer, 0, whole, whole, gradients, buckets, gradients)
+    # Reduced after the backward pass, and with accumulation after the last one. A CPU has only what is filled of the rank's own
+    # vector, and as much of the others' is gone by then.
+    whole = float(GRADIENT_BYTES * parameters)
+    own = gradients if layout.kernels == "cuda" else 0
+    return StateBytes(weights, optimizer, 0, whole, whole, gradients, buckets + own, update)
 
 
-def _offloaded(state: StateBytes, layout: Layout) -> StateBytes:
-    """The same with what the JSON moves to the host."""
+def _offloaded(state: StateBytes, layout: Layout, gradients: float) -> StateBytes:
+    """The same with what the JSON moves to the host.
+
+    Args:
+        state: with nothing offloaded.
+        layout: of the ranks.
+        gradients: fp32, of a rank's part.
+    """
     if not layout.optimizer_offloaded:
         return state
-    host = state.optimizer + max(state.held_gradients, state.late_gradients)
-    on_device = state.weights if not layout.parameters_offloaded else 0.0
-    host += state.weights - on_device
-    return StateBytes(on_device, 0.0, 0.0, 0.0, 0.0, 0.0, state.reduction, 0.0, host)
+    weights = 0.0 if layout.parameters_offloaded else state.weights
+    host = state.optimizer + gradients + state.weights - weights
+    moved = replace(state, weights=weights, optimizer=0.0, held_gradients=0.0, update=0.0, host=host)
+    if layout.stage < 3 and layout.precision != "fp32":
+        return moved  # summed on the device, and copied to the host at the end
+    return replace(moved, late_gradients=0.0, accumulated=0.0, stepped=0.0)
 
 
 def gathered_bytes(model: ModelSection, layout: Layout) -> float:
@@ -317,16 +335,19 @@ def _parts_at(
         "experts": experts.weights + experts.optimizer,
     }
     for name, state in states.items():
-        during = state.held_gradients + (state.accumulated if accumulates or not early else 0.0)
-        if not early:
+        if early:
+            during = state.held_gradients + (state.accumulated if accumulates else 0.0)
+        else:
             during = state.held_gradients + (state.stepped if moment == "step" else state.late_gradients)
         if layout.stage == 2 and layout.precision == "fp32" and accumulates and moment in ("backward", "reduce"):
             during += state.late_gradients  # of this micro-step, not yet in the sum
         parts["experts" if name else "gradients"] += during
-        if moment == "reduce" or layout.stage == 3 or (layout.stage == 2 and moment == "backward"):
+        if moment == "reduce" or layout.stage == 3 or (layout.reduces_in_backward and moment == "backward"):
             parts["buffers"] += state.reduction  # stage 3 makes its bucket at the start
         if moment == "step":
             parts["buffers"] += state.update
+    if moment == "step":
+        parts["buffers"] += muon_batch_bytes(model, layout)
     if moment == "loss":
         parts["activations"] = held.kept
         parts["logits"] = held.logits + held.head_gradient
@@ -337,7 +358,7 @@ def _parts_at(
         parts["activations"] = held.kept + held.layer
         parts["logits"] = held.head_gradient
     elif moment == "backward":
-        parts["activations"] = max(held.layer, _kept_when_gradients_begin(model, layout) * held.kept)
+        parts["activations"] = held.layer + _kept_when_gradients_begin(model, layout) * held.kept
         if decoder_shape(model).tie_word_embeddings:
             parts["logits"] = held.scaled_gradient
     if moment != "step":
@@ -348,11 +369,15 @@ def _parts_at(
 
 
 def _kept_when_gradients_begin(model: ModelSection, layout: Layout) -> float:
-    """Which share of the activations is still there when stage 2 makes a rank's vector of gradients, whole.
+    """Which share of the activations is still there when ZeRO makes a rank's vector of gradients, whole.
 
-    It does so when the first bucket is full, on the rank that holds the last layers. 0 at other stages: theirs is there before,
-    or comes after the backward pass.
+    It does so when the first bucket is full, on the rank that holds the last layers. 0 where gradients are shared out later, or
+    their vector is always there.
     """
-    if layout.stage != 2:
+    if not layout.reduces_in_backward:
         return 0.0
-    return max(0.0, 1 - layout.key("reduce_bucket_size", ZERO_BUCKET) / count_parameters(model).non_embedding)
+    shape = decoder_shape(model)
+    layers = sum(split_parameters(model, layout.ep_size)) - count_parameters(model).embedding
+    head = 0 if shape.tie_word_embeddings else shape.padded_vocab_size * shape.hidden_size  # its gradient is the first
+    bucket = layout.key("reduce_bucket_size", ZERO_BUCKET)
+    return 1 - min(1.0, max(0, bucket - head) / layers)

@@ -1,7 +1,7 @@
 """Brings whole matrices together on the ranks that orthogonalise them, some at a time, and the result back to the pieces."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from zhgpt.train.matrix_layout import Matrix, Piece
 
 LARGEST_BATCH = 2**24
 """Values of equally shaped matrices that one rank orthogonalises in one batched product: it bounds the memory."""
-Travel = tuple[int, int, Piece]
+_Travel = tuple[int, int, Piece]
 """The other rank, the number of the matrix, the piece."""
 
 
@@ -33,8 +33,8 @@ class _Round:
     columns: int
     held: dict[int, Piece]
     owned: dict[int, int]
-    outgoing: tuple[Travel, ...]
-    incoming: tuple[Travel, ...]
+    outgoing: tuple[_Travel, ...]
+    incoming: tuple[_Travel, ...]
     crosses: bool
 
 
@@ -74,45 +74,51 @@ class MatrixExchange:
         Yields:
             Each matrix of which this rank holds a piece, the piece, and its new values (flat).
         """
-        for one in self._rounds:
-            yield from self._apply_round(one, direction, orthogonalise, like)
+        for turn in self._rounds:
+            yield from self._apply_round(turn, direction, orthogonalise, like)
 
     def _apply_round(
-        self, one: _Round, direction: Callable[[Piece], Tensor], orthogonalise: Callable[[Tensor], Tensor], like: Tensor
+        self,
+        turn: _Round,
+        direction: Callable[[Piece], Tensor],
+        orthogonalise: Callable[[Tensor], Tensor],
+        like: Tensor,
     ) -> Iterator[tuple[Matrix, Piece, Tensor]]:
-        batch = self._assemble(one, direction, like)
-        if one.owned:
-            batch = orthogonalise(batch.view(-1, one.rows, one.columns)).reshape(batch.shape)
-        parts = [batch[one.owned[m], piece.first : piece.first + piece.size] for _, m, piece in one.incoming]
-        returned = self._travel(one, parts, like, back=True)
-        back = {m: values for (_, m, _), values in zip(one.outgoing, returned, strict=True)}
-        for m, piece in one.held.items():
-            here = batch[one.owned[m], piece.first : piece.first + piece.size] if m in one.owned else back[m]
+        batch = self._assemble(turn, direction, like)
+        if turn.owned:
+            batch = orthogonalise(batch.view(-1, turn.rows, turn.columns)).reshape(batch.shape)
+        parts = (batch[turn.owned[m], piece.first : piece.first + piece.size] for _, m, piece in turn.incoming)
+        returned = self._travel(turn, parts, like, back=True)
+        back = {m: values for (_, m, _), values in zip(turn.outgoing, returned, strict=True)}
+        for m, piece in turn.held.items():
+            here = batch[turn.owned[m], piece.first : piece.first + piece.size] if m in turn.owned else back[m]
             yield self.matrices[m], piece, here
 
-    def _assemble(self, one: _Round, direction: Callable[[Piece], Tensor], like: Tensor) -> Tensor:
+    def _assemble(self, turn: _Round, direction: Callable[[Piece], Tensor], like: Tensor) -> Tensor:
         """The whole matrices of this rank, one a row."""
-        batch = like.new_empty((len(one.owned), one.rows * one.columns))
-        sent = [direction(piece).to(like) for _, _, piece in one.outgoing]
-        for (_, m, piece), values in zip(one.incoming, self._travel(one, sent, like), strict=True):
-            batch[one.owned[m], piece.first : piece.first + piece.size] = values
-        for m, piece in one.held.items():
-            if m in one.owned:
-                batch[one.owned[m], piece.first : piece.first + piece.size] = direction(piece)
+        batch = like.new_empty((len(turn.owned), turn.rows * turn.columns))
+        came = self._travel(turn, (direction(piece) for _, _, piece in turn.outgoing), like)
+        for (_, m, piece), values in zip(turn.incoming, came, strict=True):
+            batch[turn.owned[m], piece.first : piece.first + piece.size] = values
+        for m, piece in turn.held.items():
+            if m in turn.owned:
+                batch[turn.owned[m], piece.first : piece.first + piece.size] = direction(piece)
         return batch
 
-    def _travel(self, one: _Round, parts: Sequence[Tensor], like: Tensor, *, back: bool = False) -> list[Tensor]:
+    def _travel(self, turn: _Round, parts: Iterable[Tensor], like: Tensor, *, back: bool = False) -> list[Tensor]:
         """Sends each outgoing part to its owner and gives the incoming ones, in their order; ``back``: the other way."""
-        if not one.crosses:
+        if not turn.crosses:
             return []
-        outgoing, incoming = (one.incoming, one.outgoing) if back else (one.outgoing, one.incoming)
+        outgoing, incoming = (turn.incoming, turn.outgoing) if back else (turn.outgoing, turn.incoming)
         sizes_out, sizes_in = [0] * self.ranks, [0] * self.ranks
         for rank, _, piece in outgoing:
             sizes_out[rank] += piece.size
         for rank, _, piece in incoming:
             sizes_in[rank] += piece.size
-        sent = torch.cat(list(parts)) if parts else like.new_empty(0)
-        came = like.new_empty(sum(sizes_in))
+        sent, came, at = like.new_empty(sum(sizes_out)), like.new_empty(sum(sizes_in)), 0
+        for part in parts:
+            sent[at : at + part.numel()] = part
+            at += part.numel()
         torch.distributed.all_to_all_single(came, sent, sizes_in, sizes_out, group=self.group)
         return list(came.split([piece.size for _, _, piece in incoming])) if incoming else []
 

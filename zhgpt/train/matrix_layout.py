@@ -5,6 +5,7 @@ whole on one rank but where a cut goes through it. ZeRO-3 cuts each parameter by
 All ranks compute the same layout from sizes alone.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -104,12 +105,19 @@ def _cuts(start: int, end: int, length: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _with_owners(found: Sequence[tuple[int, int, tuple[Piece, ...]]], ranks: int) -> tuple[Matrix, ...]:
-    """Gives each matrix to a rank that has the largest piece of it; of several to the one with the least work so far."""
-    work = [0] * ranks
+    """Gives each matrix to a rank that has the largest piece of it.
+
+    Of several ranks to the one with the least work so far, at matrices of this shape first: those come together, and ranks wait
+    for each other there.
+    """
+    work, at_shape = [0] * ranks, defaultdict[tuple[int, int], list[int]](lambda: [0] * ranks)
     matrices = []
     for rows, columns, pieces in found:
         largest = max(piece.size for piece in pieces)
-        owner = min((piece.rank for piece in pieces if piece.size == largest), key=lambda rank: (work[rank], rank))
+        of_shape = at_shape[rows, columns]
+        able = (piece.rank for piece in pieces if piece.size == largest)
+        owner = min(able, key=lambda rank: (of_shape[rank], work[rank], rank))
+        of_shape[owner] += 1
         work[owner] += rows * columns * min(rows, columns)
         matrices.append(Matrix(rows, columns, pieces, owner))
     return tuple(matrices)

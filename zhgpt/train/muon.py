@@ -124,6 +124,7 @@ class Muon(torch.optim.AdamW):
         for matrix, piece, values in exchange.apply(direction, nearest, like):
             scale = UPDATE_RMS * max(matrix.rows, matrix.columns) ** 0.5
             flat[piece.place : piece.place + piece.size].add_(values.to(flat), alpha=-group["lr"] * scale)
+            del values  # else it would keep its round's matrices while the next are made
 
     def _exchange_of(self, vector: Tensor) -> MatrixExchange:
         """How the matrices of a vector come together; those of a parameter are whole here."""
