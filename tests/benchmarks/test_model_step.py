@@ -30,8 +30,9 @@ MODEL_RUNS = {
 
 
 def test_a_step_is_compared_with_both_forms_of_transformers_by_its_median() -> None:
-    eager, compiled, both, _ = rows_of("6 × 384, bf16", measured(**MODEL_RUNS))
+    eager, compiled, mine_compiled, both, _ = rows_of("6 × 384, bf16", measured(**MODEL_RUNS))
     assert (eager.ratio, compiled.ratio, both.ratio) == (1.25, 1.0, 1.25)
+    assert (mine_compiled.baseline, mine_compiled.ratio) == ("transformers eager", 1.5625)
     assert (
         eager.notes
         == "MFU 50 % against 40 %; peak 400 GFLOP/s; ratio within all 3 rounds 0.42 to 1.39; baseline spread 0.0 %"
