@@ -9,14 +9,9 @@ from zhgpt.config.loading import load_run_config, resolve_model
 from zhgpt.config.schema import ModelSection
 from zhgpt.model.shape import count_parameters
 from zhgpt.model.transformer import CausalLM
-from zhgpt.plan.memory import (
-    MUON_BATCH_VALUES,
-    Layout,
-    layout_of,
-    muon_batch_bytes,
-    plan_memory,
-    split_parameters,
-)
+from zhgpt.plan.layout import Layout, layout_of
+from zhgpt.plan.memory import MUON_BATCH_VALUES, muon_batch_bytes, plan_memory
+from zhgpt.plan.states import split_parameters
 from zhgpt.train.matrix_exchange import LARGEST_BATCH
 
 

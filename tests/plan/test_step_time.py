@@ -17,7 +17,7 @@ from zhgpt.plan.calibration import (
     predicted_rate,
 )
 from zhgpt.plan.gpus import GPUS, Cluster
-from zhgpt.plan.memory import Layout
+from zhgpt.plan.layout import Layout
 from zhgpt.plan.step_time import Constants, StepTime, predict_step
 
 MODEL = resolve_model(load_run_config("configs/qwen3_300m.yaml"), 32_000)

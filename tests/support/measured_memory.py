@@ -66,7 +66,8 @@ def _compare(
     from zhgpt.config.deepspeed_json import compose_deepspeed_config
     from zhgpt.config.loading import resolve_model
     from zhgpt.config.schema import RunConfig
-    from zhgpt.plan.memory import layout_of, plan_memory
+    from zhgpt.plan.layout import layout_of
+    from zhgpt.plan.memory import plan_memory
 
     section, length, vocabulary = MODELS[name]
     world_size = torch.distributed.get_world_size()
@@ -170,7 +171,8 @@ def _state_bytes(stage: int) -> dict[str, float]:
     from zhgpt.config.schema import OptimSection, RunConfig
     from zhgpt.model.initialise import initialise_weights
     from zhgpt.model.transformer import CausalLM
-    from zhgpt.plan.memory import layout_of, state_bytes
+    from zhgpt.plan.layout import layout_of
+    from zhgpt.plan.states import state_bytes
     from zhgpt.train.engine import build_engine
     from zhgpt.train.optimizer import OptimizerChoice
 

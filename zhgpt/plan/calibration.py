@@ -16,7 +16,7 @@ from typing import Any
 from megatron_style_data.atomic import atomic_write_json
 from zhgpt.config.schema import ModelSection
 from zhgpt.plan.gpus import GPUS, Cluster
-from zhgpt.plan.memory import Layout
+from zhgpt.plan.layout import Layout
 from zhgpt.plan.step_time import Constants, predict_step
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from zhgpt.config.batch_plan import BatchPlan
 from zhgpt.config.schema import ModelSection
 from zhgpt.plan.gpus import Cluster
-from zhgpt.plan.memory import Layout
+from zhgpt.plan.layout import Layout
 from zhgpt.plan.step_time import Constants, StepTime, predict_step
 
 

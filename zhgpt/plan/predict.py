@@ -20,7 +20,8 @@ from zhgpt.model.shape import ParameterCount, count_parameters, flops_per_token
 from zhgpt.plan.calibration import load_constants
 from zhgpt.plan.duration import StageTime, stage_times
 from zhgpt.plan.gpus import Cluster
-from zhgpt.plan.memory import Layout, MemoryPlan, layout_of, plan_memory
+from zhgpt.plan.layout import Layout, layout_of
+from zhgpt.plan.memory import MemoryPlan, plan_memory
 from zhgpt.plan.scaling_curve import Expectation, expect
 from zhgpt.plan.step_time import Constants, StepTime, predict_step
 

@@ -13,7 +13,8 @@ from zhgpt.config.schema import ModelSection
 from zhgpt.model.shape import DecoderShape, decoder_shape, flops_per_token, hidden_matrices
 from zhgpt.plan.activations import activations
 from zhgpt.plan.gpus import ASSUMED_MATMUL_SHARE, Cluster, Gpu
-from zhgpt.plan.memory import Layout, split_parameters
+from zhgpt.plan.layout import Layout
+from zhgpt.plan.states import split_parameters
 
 UPDATE_BYTES = 32
 """A parameter's way through Adam: read gradient, master, two moments; write master, moments, 16-bit weight. (Muon has one

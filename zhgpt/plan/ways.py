@@ -12,7 +12,8 @@ from zhgpt.config.schema import ModelSection
 from zhgpt.plan.calibration import load_constants
 from zhgpt.plan.gpus import Cluster
 from zhgpt.plan.ladder import OPTIMIZER
-from zhgpt.plan.memory import Layout, layout_of, plan_memory
+from zhgpt.plan.layout import Layout, layout_of
+from zhgpt.plan.memory import plan_memory
 from zhgpt.plan.step_time import predict_step
 
 MOST_BATCH_TOKENS = 2**20
